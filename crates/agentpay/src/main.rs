@@ -1,0 +1,2 @@
+//! agentpay
+fn main() {}

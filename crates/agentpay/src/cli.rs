@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Without a command the node is started, as `agentpay serve` does.
 #[derive(Debug, Parser)]
 #[command(name = "agentpay", version, after_help = exit::HELP)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     pub common: Common,
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Common {
+pub(crate) struct Common {
     /// Configuration file [default: config/agentpay.toml if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub struct Common {
 
 /// Options of `serve`, also accepted without naming the command.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     /// Address of the API [default: 127.0.0.1:3100]; port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -45,7 +45,7 @@ pub struct Listeners {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Start the node
     Serve(Listeners),
     /// Look at the log without changing it
@@ -68,7 +68,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Wal {
+pub(crate) enum Wal {
     /// Segments, bytes and positions
     Stat,
     /// Read everything and verify checksums, chain and order
@@ -78,7 +78,7 @@ pub enum Wal {
 }
 
 #[derive(Debug, Args)]
-pub struct Dump {
+pub(crate) struct Dump {
     /// Position of the first record to print [default: the log's first]
     #[arg(long, value_name = "LSN")]
     pub from: Option<u64>,
@@ -88,7 +88,7 @@ pub struct Dump {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Snapshot {
+pub(crate) enum Snapshot {
     /// Take a snapshot now: in the running node if there is one, else offline
     Now,
     /// List the snapshots, newest first
@@ -98,7 +98,7 @@ pub enum Snapshot {
 }
 
 #[derive(Debug, Args)]
-pub struct Seed {
+pub(crate) struct Seed {
     /// Base address of the running node [default: the configured listen address]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
@@ -108,7 +108,7 @@ pub struct Seed {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Every key with its effective value and where it came from; secrets are masked
     Print,
 }
@@ -118,7 +118,7 @@ impl Cli {
     ///
     /// # Errors
     /// Names the flag when a listener is given together with a command that has none.
-    pub fn flags(&self) -> Result<Flags, String> {
+    pub(crate) fn flags(&self) -> Result<Flags, String> {
         let of_command = match &self.command {
             Some(Command::Serve(listeners)) => listeners.clone(),
             _ => Listeners::default(),

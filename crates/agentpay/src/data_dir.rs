@@ -21,13 +21,13 @@ use std::path::{Path, PathBuf};
 
 /// Paths inside a data directory.
 #[derive(Clone, Debug)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     root: PathBuf,
 }
 
 /// A data directory that this process owns until the value is dropped.
 #[derive(Debug)]
-pub struct OwnedDataDir {
+pub(crate) struct OwnedDataDir {
     pub dir: DataDir,
     pub id_key: IdKey,
     /// True when the ledger was born at this start.
@@ -40,7 +40,7 @@ const DIRECTORY_MODE: u32 = 0o700;
 
 impl DataDir {
     /// A directory that must exist already; for commands that only read.
-    pub fn existing(root: &str) -> Result<DataDir, Failure> {
+    pub(crate) fn existing(root: &str) -> Result<DataDir, Failure> {
         let dir = DataDir { root: PathBuf::from(root) };
         if dir.log().is_dir() {
             return Ok(dir);
@@ -55,7 +55,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`Exit::Locked`] when another process has the directory, [`Exit::IdKey`] when there is a log but no usable key.
-    pub fn own(root: &str) -> Result<OwnedDataDir, Failure> {
+    pub(crate) fn own(root: &str) -> Result<OwnedDataDir, Failure> {
         let dir = DataDir { root: PathBuf::from(root) };
         create_directory(&dir.root)?;
         let lock = File::open(&dir.root)
@@ -80,34 +80,34 @@ impl DataDir {
         Ok(OwnedDataDir { dir, id_key, is_new, _lock: lock })
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.root.join("log")
     }
 
-    pub fn snapshots(&self) -> PathBuf {
+    pub(crate) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
     }
 
-    pub fn history(&self) -> PathBuf {
+    pub(crate) fn history(&self) -> PathBuf {
         self.root.join("history")
     }
 
-    pub fn id_key(&self) -> PathBuf {
+    pub(crate) fn id_key(&self) -> PathBuf {
         self.root.join("id.key")
     }
 
     /// True when the directory holds a log or a snapshot already.
-    pub fn has_ledger(&self) -> Result<bool, Failure> {
+    pub(crate) fn has_ledger(&self) -> Result<bool, Failure> {
         Ok(has_entries(&self.log())? || has_entries(&self.snapshots())?)
     }
 }
 
 /// Makes the entries of a directory durable.
-pub fn sync_directory(path: &Path) -> Result<(), Failure> {
+pub(crate) fn sync_directory(path: &Path) -> Result<(), Failure> {
     File::open(path)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| Failure::because(format!("cannot sync the directory {}", path.display()), &error))

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 /// Why the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Anything without a code of its own, for example an address that is in use.
     Failure = 1,
     /// The command line was not understood (the same number as the parser's own).
@@ -28,7 +28,7 @@ pub enum Exit {
 }
 
 /// Text for `--help`; a test keeps it equal to the enumeration.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Exit codes:
   0  success
   1  failure without a code of its own
@@ -42,25 +42,25 @@ Exit codes:
 
 /// An error with its exit code. The message says what happened and what to do.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     pub exit: Exit,
     pub message: String,
 }
 
 impl Failure {
-    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Failure {
         Failure { exit, message: message.into() }
     }
 
     /// A failure without a code of its own; `context` says what was being done.
-    pub fn because(context: impl fmt::Display, error: &(dyn std::error::Error + 'static)) -> Failure {
+    pub(crate) fn because(context: impl fmt::Display, error: &(dyn std::error::Error + 'static)) -> Failure {
         Failure::new(Exit::Failure, format!("{context}: {}", chain(error)))
     }
 }
 
 /// An error with all its sources on one line. Errors here carry context, not their source's text (that is the rule for
 /// every crate), so nothing is said twice.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

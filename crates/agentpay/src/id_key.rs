@@ -18,10 +18,10 @@ use std::path::Path;
 
 /// The key; never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct IdKey([u8; 32]);
+pub(crate) struct IdKey([u8; 32]);
 
 impl IdKey {
-    pub fn bytes(&self) -> [u8; 32] {
+    pub(crate) fn bytes(&self) -> [u8; 32] {
         self.0
     }
 }
@@ -37,7 +37,7 @@ const FILE_MODE: u32 = 0o600;
 
 /// The key of the ledger in `dir`; a new ledger gets a new one. The flag says whether it was born now.
 /// The caller owns the directory.
-pub fn load_or_create(dir: &DataDir) -> Result<(IdKey, bool), Failure> {
+pub(crate) fn load_or_create(dir: &DataDir) -> Result<(IdKey, bool), Failure> {
     let path = dir.id_key();
     match std::fs::read(&path) {
         Ok(bytes) => Ok((parse(&path, &bytes)?, false)),
@@ -61,7 +61,7 @@ pub fn load_or_create(dir: &DataDir) -> Result<(IdKey, bool), Failure> {
 }
 
 /// Reads the key of an existing ledger; for commands that only read.
-pub fn load(dir: &DataDir) -> Result<IdKey, Failure> {
+pub(crate) fn load(dir: &DataDir) -> Result<IdKey, Failure> {
     let path = dir.id_key();
     let bytes = std::fs::read(&path)
         .map_err(|error| Failure::new(Exit::IdKey, format!("cannot read {}: {error}", path.display())))?;

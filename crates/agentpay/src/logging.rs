@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 ///
 /// # Errors
 /// The configured level is not a filter.
-pub fn install(format: LogFormat, level: &str) -> Result<(), Refused> {
+pub(crate) fn install(format: LogFormat, level: &str) -> Result<(), Refused> {
     let filter = EnvFilter::try_new(level)
         .map_err(|error| Refused(format!("key `logging.level`: {level:?} is not a log filter: {error}")))?;
     let is_terminal = std::io::stderr().is_terminal();

@@ -8,21 +8,25 @@ use std::io::{ErrorKind, Write};
 
 /// Where a command's answer goes and in which form.
 #[derive(Clone, Copy, Debug)]
-pub struct Output {
+pub(crate) struct Output {
     json: bool,
 }
 
 impl Output {
-    pub fn new(json: bool) -> Output {
+    pub(crate) fn new(json: bool) -> Output {
         Output { json }
     }
 
-    pub fn is_json(self) -> bool {
+    pub(crate) fn is_json(self) -> bool {
         self.json
     }
 
     /// Prints `answer` as one JSON line, or the text for people.
-    pub fn answer(self, answer: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    pub(crate) fn answer(
+        self,
+        answer: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
         let line = if self.json {
             serde_json::to_string(answer)
                 .map_err(|error| Failure::because("cannot write the answer as JSON", &error))?
@@ -33,7 +37,7 @@ impl Output {
     }
 
     /// Prints one line. A reader that went away (`agentpay wal dump | head`) is not a failure of ours.
-    pub fn line(self, line: &str) -> Result<(), Failure> {
+    pub(crate) fn line(self, line: &str) -> Result<(), Failure> {
         let mut stdout = std::io::stdout().lock();
         match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
             Ok(()) => Ok(()),
@@ -44,7 +48,7 @@ impl Output {
 }
 
 /// Says on standard error why the program ends. With `--json` as one JSON line.
-pub fn complain(json: bool, failure: &Failure) {
+pub(crate) fn complain(json: bool, failure: &Failure) {
     let line = if json {
         serde_json::json!({ "error": failure.message, "exit_code": failure.exit as u8 }).to_string()
     } else {
@@ -55,7 +59,7 @@ pub fn complain(json: bool, failure: &Failure) {
 }
 
 /// A table of text: columns as wide as their widest cell.
-pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         assert_eq!(row.len(), header.len(), "every row has a cell for every column");
@@ -76,7 +80,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A usage error that the parser could not see.
-pub fn usage(message: impl Into<String>) -> Failure {
+pub(crate) fn usage(message: impl Into<String>) -> Failure {
     Failure::new(Exit::Usage, message)
 }
 

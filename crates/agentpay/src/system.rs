@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// UTC from the system clock, in milliseconds.
 #[derive(Debug, Default)]
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl engine::Clock for SystemClock {
     fn now(&self) -> Timestamp {
@@ -19,7 +19,7 @@ impl engine::Clock for SystemClock {
 
 /// Random bytes from the kernel.
 #[derive(Debug, Default)]
-pub struct SystemEntropy;
+pub(crate) struct SystemEntropy;
 
 impl engine::Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
@@ -29,7 +29,7 @@ impl engine::Entropy for SystemEntropy {
 }
 
 /// A new random value.
-pub fn random_bytes<const N: usize>() -> [u8; N] {
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     engine::Entropy::fill(&SystemEntropy, &mut bytes);
     bytes
@@ -37,7 +37,7 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
 
 /// Raises the soft limit of open files towards `wanted`; the hard limit is the most that can be had.
 /// Returns the limit in force.
-pub fn raise_open_files(wanted: u64) -> u64 {
+pub(crate) fn raise_open_files(wanted: u64) -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let before = getrlimit(Resource::Nofile);
     let soft = before.current.unwrap_or(u64::MAX);

@@ -29,7 +29,10 @@ const FILE_SUFFIX: &str = "_FILE";
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Applies every variable that concerns the node; others are none of its business.
-pub fn apply(layers: &mut Layers, variables: impl Iterator<Item = (String, String)>) -> Result<(), Refused> {
+pub(crate) fn apply(
+    layers: &mut Layers,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<(), Refused> {
     let mut given: BTreeMap<String, (String, Source)> = BTreeMap::new();
     for (name, text) in variables {
         let Some((key, text, source)) = read(layers, &name, text)? else { continue };
@@ -73,7 +76,7 @@ fn read(layers: &Layers, name: &str, text: String) -> Result<Option<(String, Str
 }
 
 /// The variable name of a key.
-pub fn variable_of(key: &str) -> String {
+pub(crate) fn variable_of(key: &str) -> String {
     format!("{PREFIX}{}", key.replacen('.', "__", 1).to_ascii_uppercase())
 }
 

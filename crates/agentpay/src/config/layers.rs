@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     Default,
     File(PathBuf),
     Environment(String),
@@ -36,7 +36,7 @@ impl fmt::Display for Source {
 
 /// Why a configuration is refused. Every message names the key and where its value came from.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Refused(pub String);
+pub(crate) struct Refused(pub String);
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +47,7 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 /// All keys with their present values and sources.
-pub struct Layers {
+pub(crate) struct Layers {
     values: BTreeMap<String, (Value, Source)>,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Debug for Layers {
 
 impl Layers {
     /// Every key at its default.
-    pub fn defaults() -> Layers {
+    pub(crate) fn defaults() -> Layers {
         let table = Table::try_from(Config::default()).expect("the default configuration is plain TOML");
         let mut values = BTreeMap::new();
         for (section, keys) in table {
@@ -72,21 +72,21 @@ impl Layers {
         Layers { values }
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value, &Source)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Value, &Source)> {
         self.values.iter().map(|(key, (value, source))| (key.as_str(), value, source))
     }
 
     /// Source of a known key.
-    pub fn source(&self, key: &str) -> &Source {
+    pub(crate) fn source(&self, key: &str) -> &Source {
         &self.values.get(key).expect("a known key").1
     }
 
     /// Takes the text of a TOML file.
-    pub fn apply_file(&mut self, path: &Path, text: &str) -> Result<(), Refused> {
+    pub(crate) fn apply_file(&mut self, path: &Path, text: &str) -> Result<(), Refused> {
         let table: Table =
             text.parse().map_err(|error| Refused(format!("{}: not valid TOML: {error}", path.display())))?;
         for (section, keys) in table {
@@ -105,7 +105,7 @@ impl Layers {
 
     /// Takes a value given as text (environment or flag), read as the type of the key's default. Lists are
     /// separated by commas.
-    pub fn apply_text(&mut self, key: &str, text: &str, source: Source) -> Result<(), Refused> {
+    pub(crate) fn apply_text(&mut self, key: &str, text: &str, source: Source) -> Result<(), Refused> {
         let known = self.known(key, &source)?;
         let value = match known {
             Value::String(_) => Value::String(text.to_owned()),
@@ -132,7 +132,7 @@ impl Layers {
     }
 
     /// The typed configuration.
-    pub fn build(&self) -> Result<Config, Refused> {
+    pub(crate) fn build(&self) -> Result<Config, Refused> {
         let table = table_of(self.values.iter().map(|(key, (value, _))| (key.as_str(), value.clone())));
         match table.try_into::<Config>() {
             Ok(config) => Ok(config),

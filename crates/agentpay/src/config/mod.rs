@@ -10,9 +10,9 @@ mod production;
 mod schema;
 mod secret;
 
-pub use layers::{Refused, Source};
-pub use schema::{Config, Environment, LogFormat};
-pub use secret::Secret;
+pub(crate) use layers::{Refused, Source};
+pub(crate) use schema::{Config, LogFormat};
+pub(crate) use secret::Secret;
 
 use layers::Layers;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const DEFAULT_FILE: &str = "config/agentpay.toml";
 
 /// Values given as flags of the command line.
 #[derive(Clone, Debug, Default)]
-pub struct Flags {
+pub(crate) struct Flags {
     pub config: Option<PathBuf>,
     pub data_dir: Option<String>,
     pub listen: Option<String>,
@@ -31,13 +31,13 @@ pub struct Flags {
 
 /// The effective configuration with the source of every value.
 #[derive(Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     pub config: Config,
     layers: Layers,
 }
 
 /// One line of `agentpay config print`.
-pub struct Line {
+pub(crate) struct Line {
     pub key: String,
     /// TOML text; secrets are masked.
     pub value: String,
@@ -48,7 +48,7 @@ pub struct Line {
 
 impl Loaded {
     /// Reads and checks everything; refuses rather than repairs.
-    pub fn load(flags: &Flags) -> Result<Loaded, Refused> {
+    pub(crate) fn load(flags: &Flags) -> Result<Loaded, Refused> {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Loaded::from(flags, Path::new(DEFAULT_FILE), variables)
@@ -82,7 +82,7 @@ impl Loaded {
     }
 
     /// Every key with its value and source, in order of the keys.
-    pub fn lines(&self) -> Vec<Line> {
+    pub(crate) fn lines(&self) -> Vec<Line> {
         self.layers
             .iter()
             .map(|(key, value, source)| Line {
@@ -95,7 +95,7 @@ impl Loaded {
     }
 
     /// What is accepted because the guide names it, but has no effect in this version: said once, at start.
-    pub fn without_effect(&self) -> Vec<&'static str> {
+    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
         let mut notes = Vec::new();
         if self.config.database.url.is_set() {
             notes.push(

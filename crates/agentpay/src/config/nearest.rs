@@ -1,7 +1,7 @@
 //! The known name closest to one that was mistyped.
 
 /// The candidate with the smallest edit distance to `wanted`, if any is close enough to be what was meant.
-pub fn nearest<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (distance, candidate) = candidates
         .map(|candidate| (distance(wanted, candidate), candidate))
         .min_by_key(|(distance, _)| *distance)?;

@@ -4,7 +4,7 @@ use super::layers::{Layers, Refused, Source};
 use super::schema::{Config, Environment};
 
 /// In production: strong secrets, a stated proxy depth, `https` origins, and the sandbox only.
-pub fn check(config: &Config, layers: &Layers) -> Result<(), Refused> {
+pub(crate) fn check(config: &Config, layers: &Layers) -> Result<(), Refused> {
     if config.process.environment != Environment::Production {
         return Ok(());
     }

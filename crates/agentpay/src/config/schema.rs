@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The effective configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     pub process: Process,
     pub server: Server,
     pub data: Data,
@@ -31,7 +31,7 @@ pub struct Config {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Process {
+pub(crate) struct Process {
     pub environment: Environment,
     /// Threads of the asynchronous runtime; 0 = one per core.
     pub worker_threads: usize,
@@ -42,26 +42,26 @@ pub struct Process {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Environment {
+pub(crate) enum Environment {
     Development,
     Production,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Server {
+pub(crate) struct Server {
     pub listen: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Data {
+pub(crate) struct Data {
     pub dir: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
+pub(crate) struct Log {
     pub segment_bytes: u64,
     pub record_bytes_max: u32,
     pub watermark_after_ms: u64,
@@ -69,7 +69,7 @@ pub struct Log {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// 0 = only at shutdown and on demand.
     pub every_seconds: u64,
     pub keep: usize,
@@ -77,7 +77,7 @@ pub struct Snapshot {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct History {
+pub(crate) struct History {
     pub enabled: bool,
     pub cache_bytes: u64,
     pub wait_ms: u64,
@@ -85,7 +85,7 @@ pub struct History {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     pub partition: u16,
     pub currencies: Vec<String>,
     pub default_currency: String,
@@ -103,7 +103,7 @@ pub struct Ledger {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Admission {
+pub(crate) struct Admission {
     pub in_flight_max: u32,
     pub in_flight_per_agent_max: u32,
     pub in_flight_per_wallet_max: u32,
@@ -112,7 +112,7 @@ pub struct Admission {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Http {
+pub(crate) struct Http {
     pub trust_proxy_hops: u8,
     pub allowed_origins: Vec<String>,
     pub connections_max: usize,
@@ -125,7 +125,7 @@ pub struct Http {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rates {
+pub(crate) struct Rates {
     pub agent_per_second: u32,
     pub address_per_second: u32,
     pub anonymous_per_minute: u32,
@@ -133,46 +133,46 @@ pub struct Rates {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Admin {
+pub(crate) struct Admin {
     pub token: Secret,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Auth {
+pub(crate) struct Auth {
     pub jwt_secret: Secret,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Database {
+pub(crate) struct Database {
     pub url: Secret,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Demo {
+pub(crate) struct Demo {
     pub enabled: bool,
     pub sandbox_only: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Empty = no metrics listener.
     pub listen: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Logging {
+pub(crate) struct Logging {
     pub format: LogFormat,
     pub level: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     Auto,
     Text,
@@ -180,7 +180,7 @@ pub enum LogFormat {
 }
 
 /// Keys whose values are masked in every output and may also be given as `…_FILE`.
-pub const SECRETS: [&str; 3] = ["admin.token", "auth.jwt_secret", "database.url"];
+pub(crate) const SECRETS: [&str; 3] = ["admin.token", "auth.jwt_secret", "database.url"];
 
 impl Default for Process {
     fn default() -> Self {

@@ -6,15 +6,15 @@ use std::fmt;
 /// A secret from the configuration. Empty means "not set".
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
     /// The text itself, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         !self.0.is_empty()
     }
 
@@ -22,7 +22,7 @@ impl Secret {
     ///
     /// The rules are cheap and catch what people really do: nothing set, the sample value of a document kept, a short
     /// word, one character repeated. They cannot measure randomness.
-    pub fn weakness(&self) -> Option<String> {
+    pub(crate) fn weakness(&self) -> Option<String> {
         if !self.is_set() {
             return Some("is not set".to_owned());
         }

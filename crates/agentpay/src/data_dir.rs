@@ -16,6 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::id_key::{self, IdKey};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -113,18 +114,21 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::because(format!("cannot sync the directory {}", path.display()), &error))
 }
 
+/// Creates a directory with its missing parents so that a power cut cannot take it away again: each new name is synced
+/// in its parent.
 fn create_directory(path: &Path) -> Result<(), Failure> {
     if path.is_dir() {
         return Ok(());
     }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(DIRECTORY_MODE)
-        .create(path)
-        .map_err(|error| Failure::because(format!("cannot create the directory {}", path.display()), &error))?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        _ => sync_directory(Path::new(".")),
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_directory(parent)?;
+    match std::fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+        Ok(()) => sync_directory(parent),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(Failure::because(format!("cannot create the directory {}", path.display()), &error)),
     }
 }
 

@@ -11,7 +11,7 @@ mod schema;
 mod secret;
 
 pub(crate) use layers::{Refused, Source};
-pub(crate) use schema::{Config, LogFormat};
+pub(crate) use schema::{Config, Environment, LogFormat};
 pub(crate) use secret::Secret;
 
 use layers::Layers;

@@ -5,7 +5,9 @@
 //! environment and `config print`.
 
 use super::Secret;
+use ledger::Rail;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The effective configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,7 +66,10 @@ pub(crate) struct Data {
 pub(crate) struct Log {
     pub segment_bytes: u64,
     pub record_bytes_max: u32,
+    pub batch_bytes_max: u32,
+    pub segments_ahead: u32,
     pub watermark_after_ms: u64,
+    pub allocation_retry_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,14 +118,23 @@ pub(crate) struct Admission {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Http {
-    pub trust_proxy_hops: u8,
+    pub trust_proxy_hops: usize,
     pub allowed_origins: Vec<String>,
     pub connections_max: usize,
+    pub head_bytes_max: usize,
+    pub head_lines_max: usize,
+    pub target_bytes_max: usize,
     pub body_bytes_max: usize,
     pub batch_body_bytes_max: usize,
-    pub header_timeout_ms: u64,
+    pub batch_items_max: usize,
+    pub batch_bytes_in_flight_max: usize,
+    pub metadata_bytes_max: usize,
+    pub head_timeout_ms: u64,
     pub body_timeout_ms: u64,
+    pub body_bytes_per_second_min: u64,
+    pub body_grace_ms: u64,
     pub idle_timeout_ms: u64,
+    pub write_timeout_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +143,7 @@ pub(crate) struct Rates {
     pub agent_per_second: u32,
     pub address_per_second: u32,
     pub anonymous_per_minute: u32,
+    pub addresses_tracked_max: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -182,14 +197,11 @@ pub(crate) enum LogFormat {
 /// Keys whose values are masked in every output and may also be given as `…_FILE`.
 pub(crate) const SECRETS: [&str; 3] = ["admin.token", "auth.jwt_secret", "database.url"];
 
+// Defaults are those of the component that uses the value; only what belongs to the process itself is chosen here.
+
 impl Default for Process {
     fn default() -> Self {
-        Process {
-            environment: Environment::Development,
-            worker_threads: 0,
-            drain_seconds: 10,
-            open_files: 65_536,
-        }
+        Process { environment: Environment::Development, worker_threads: 0, drain_seconds: 10, open_files: 65_536 }
     }
 }
 
@@ -222,65 +234,106 @@ impl Default for Logging {
         Logging { format: LogFormat::Auto, level: "info".to_owned() }
     }
 }
+
 impl Default for Log {
     fn default() -> Self {
-        Log { segment_bytes: 64 << 20, record_bytes_max: 16 << 20, watermark_after_ms: 50 }
+        let wal = wal::Options::default();
+        Log {
+            segment_bytes: wal.segment_bytes,
+            record_bytes_max: wal.record_bytes_max,
+            batch_bytes_max: wal.batch_bytes_max,
+            segments_ahead: wal.segments_ahead,
+            watermark_after_ms: milliseconds(wal.watermark_after),
+            allocation_retry_ms: milliseconds(wal.allocation_retry),
+        }
     }
 }
+
 impl Default for Snapshot {
     fn default() -> Self {
-        Snapshot { every_seconds: 300, keep: 2 }
+        let engine = engine::Options::default();
+        Snapshot { every_seconds: engine.snapshot_every.as_secs(), keep: engine.snapshots_kept }
     }
 }
+
 impl Default for History {
     fn default() -> Self {
-        History { enabled: true, cache_bytes: 64 << 20, wait_ms: 1000 }
+        let wait_ms = milliseconds(engine::Options::default().history_wait);
+        History { enabled: true, cache_bytes: 64 << 20, wait_ms }
     }
 }
+
 impl Default for Ledger {
     fn default() -> Self {
+        let engine = engine::Options::default();
+        let rules = ledger::Rules::default();
+        let fee = |rail| rules.fees.basis_points(rail);
         Ledger {
-            partition: 0,
-            currencies: vec!["USD".into(), "EUR".into()],
-            default_currency: "USD".into(),
-            fee_internal_basis_points: 40,
-            fee_ach_basis_points: 40,
-            fee_card_basis_points: 40,
-            fee_crypto_basis_points: 40,
-            fee_stripe_basis_points: 40,
-            faucet_cap: "1000000".into(),
-            idempotency_retention_seconds: 86400,
-            wallets_per_agent_max: 100,
-            keys_per_agent_max: 100,
+            partition: engine.partition,
+            currencies: rules.currencies.iter().map(ToString::to_string).collect(),
+            default_currency: engine.default_currency.to_string(),
+            fee_internal_basis_points: fee(Rail::Internal),
+            fee_ach_basis_points: fee(Rail::Ach),
+            fee_card_basis_points: fee(Rail::Card),
+            fee_crypto_basis_points: fee(Rail::Crypto),
+            fee_stripe_basis_points: fee(Rail::Stripe),
+            faucet_cap: rules.faucet_cap.to_string(),
+            idempotency_retention_seconds: rules.idempotency_retention_ms / 1_000,
+            wallets_per_agent_max: rules.wallets_per_agent_max,
+            keys_per_agent_max: rules.keys_per_agent_max,
         }
     }
 }
+
 impl Default for Admission {
     fn default() -> Self {
+        let engine = engine::Options::default();
         Admission {
-            in_flight_max: 1,
-            in_flight_per_agent_max: 1,
-            in_flight_per_wallet_max: 1,
-            idle_after_ms: 2000,
+            in_flight_max: engine.in_flight_max,
+            in_flight_per_agent_max: engine.in_flight_per_agent_max,
+            in_flight_per_wallet_max: engine.in_flight_per_wallet_max,
+            idle_after_ms: milliseconds(engine.idle_after),
         }
     }
 }
+
 impl Default for Http {
     fn default() -> Self {
+        let api = api::Settings::default();
         Http {
-            trust_proxy_hops: 0,
-            allowed_origins: vec![],
-            connections_max: 10,
-            body_bytes_max: 65536,
-            batch_body_bytes_max: 8 << 20,
-            header_timeout_ms: 1,
-            body_timeout_ms: 1,
-            idle_timeout_ms: 1,
+            trust_proxy_hops: api.trusted_hops,
+            allowed_origins: api.cors_origins,
+            connections_max: api.connections_max,
+            head_bytes_max: api.head_bytes_max,
+            head_lines_max: api.head_lines_max,
+            target_bytes_max: api.target_bytes_max,
+            body_bytes_max: api.body_bytes_max,
+            batch_body_bytes_max: api.batch_body_bytes_max,
+            batch_items_max: api.batch_items_max,
+            batch_bytes_in_flight_max: api.batch_bytes_in_flight_max,
+            metadata_bytes_max: api.metadata_bytes_max,
+            head_timeout_ms: milliseconds(api.head_timeout),
+            body_timeout_ms: milliseconds(api.body_timeout),
+            body_bytes_per_second_min: api.body_bytes_per_second_min,
+            body_grace_ms: milliseconds(api.body_grace),
+            idle_timeout_ms: milliseconds(api.idle_timeout),
+            write_timeout_ms: milliseconds(api.write_timeout),
         }
     }
 }
+
 impl Default for Rates {
     fn default() -> Self {
-        Rates { agent_per_second: 20000, address_per_second: 100000, anonymous_per_minute: 30 }
+        let api = api::Settings::default();
+        Rates {
+            agent_per_second: api.agent_requests_per_second,
+            address_per_second: api.address_requests_per_second,
+            anonymous_per_minute: api.anonymous_requests_per_minute,
+            addresses_tracked_max: api.addresses_tracked_max,
+        }
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).expect("defaults are below a million years")
 }

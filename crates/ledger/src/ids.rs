@@ -126,7 +126,6 @@ const fn in_partition(partition: u16, random: u128) -> u128 {
     random | ((partition as u128) << PARTITION_SHIFT)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the shift leaves 16 bits")]
 const fn partition_of(raw: u128) -> u16 {
     (raw >> PARTITION_SHIFT) as u16
 }

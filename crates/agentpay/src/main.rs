@@ -14,6 +14,7 @@ mod id_key;
 mod logging;
 mod node;
 mod output;
+mod read_only;
 mod serve;
 mod system;
 mod telemetry;

@@ -2,14 +2,35 @@
 
 use crate::exit::Failure;
 use crate::output::{Output, table};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Line {
+    method: &'static str,
+    path: &'static str,
+    /// `none`, `runtime_or_owner`, `owner` or `admin`.
+    auth: &'static str,
+    /// Status of success.
+    success: u16,
+    summary: &'static str,
+}
 
 pub(crate) fn print(output: Output) -> Result<(), Failure> {
-    let routes = api::routes();
-    output.answer(&routes, || {
-        let rows: Vec<Vec<String>> = routes
+    let lines: Vec<Line> = api::routes()
+        .iter()
+        .map(|route| Line {
+            method: route.verb.as_str(),
+            path: route.path,
+            auth: route.auth.as_str(),
+            success: route.success,
+            summary: route.summary,
+        })
+        .collect();
+    output.answer(&lines, || {
+        let rows: Vec<Vec<String>> = lines
             .iter()
-            .map(|route| vec![route.method.to_string(), route.path.to_string(), route.auth.to_string()])
+            .map(|line| vec![line.method.into(), line.path.into(), line.auth.into(), line.summary.into()])
             .collect();
-        table(&["method", "path", "auth"], &rows)
+        table(&["method", "path", "key", "summary"], &rows)
     })
 }

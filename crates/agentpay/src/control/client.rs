@@ -41,3 +41,8 @@ pub(crate) fn ask(dir: &DataDir, request: Request) -> Result<Asked, Failure> {
         .map(Asked::Answered)
         .map_err(|error| Failure::because("the node's answer is not understood; is it of another version?", &error))
 }
+
+/// Whether a node listens on the directory.
+pub(crate) fn is_running(dir: &DataDir) -> bool {
+    address(dir.root()).and_then(|(path, _directory)| UnixStream::connect(path)).is_ok()
+}

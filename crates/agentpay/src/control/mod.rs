@@ -7,7 +7,7 @@
 mod client;
 mod server;
 
-pub(crate) use client::{Asked, ask};
+pub(crate) use client::{Asked, ask, is_running};
 pub(crate) use server::{remove, serve};
 
 use crate::commands::snapshot::GenerationLine;

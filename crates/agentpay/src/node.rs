@@ -139,7 +139,7 @@ pub(crate) fn rules(config: &Config) -> Result<Rules, Refused> {
 
 fn currency(key: &str, text: &str) -> Result<Currency, Refused> {
     Currency::parse(text)
-        .ok_or_else(|| Refused(format!("key `{key}`: {text:?} is not a currency of three capital letters")))
+        .map_err(|_| Refused(format!("key `{key}`: {text:?} is not a currency of three capital letters")))
 }
 
 /// Zero would stop everything, so it is never what was meant.

@@ -1,0 +1,1 @@
+//! Tests of the whole log, through one harness.

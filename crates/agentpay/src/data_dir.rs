@@ -48,7 +48,9 @@ impl DataDir {
         }
         Err(Failure::new(
             Exit::Failure,
-            format!("{root} is not the data directory of a node: it has no `log`; name the right one with --data-dir"),
+            format!(
+                "{root} is not the data directory of a node: it has no `log`; name the right one with --data-dir"
+            ),
         ))
     }
 
@@ -72,7 +74,9 @@ impl DataDir {
                     ),
                 ));
             }
-            Err(error) => return Err(Failure::because(format!("cannot lock the data directory {root}"), &error)),
+            Err(error) => {
+                return Err(Failure::because(format!("cannot lock the data directory {root}"), &error));
+            }
         }
         for part in [dir.log(), dir.snapshots(), dir.history()] {
             create_directory(&part)?;
@@ -128,7 +132,9 @@ fn create_directory(path: &Path) -> Result<(), Failure> {
     match std::fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
         Ok(()) => sync_directory(parent),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(Failure::because(format!("cannot create the directory {}", path.display()), &error)),
+        Err(error) => {
+            Err(Failure::because(format!("cannot create the directory {}", path.display()), &error))
+        }
     }
 }
 
@@ -154,7 +160,8 @@ mod tests {
         let (_temp, root) = temporary();
         let owned = DataDir::own(&root).expect("owned");
         assert!(owned.is_new);
-        for part in [owned.dir.root().to_owned(), owned.dir.log(), owned.dir.snapshots(), owned.dir.history()] {
+        for part in [owned.dir.root().to_owned(), owned.dir.log(), owned.dir.snapshots(), owned.dir.history()]
+        {
             let mode = std::fs::metadata(&part).expect("exists").permissions().mode();
             assert_eq!(mode & 0o777, DIRECTORY_MODE, "{}", part.display());
         }

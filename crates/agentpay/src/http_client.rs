@@ -33,7 +33,9 @@ impl Client {
     /// Connects to `http://host[:port]`.
     pub(crate) async fn connect(url: &str) -> Result<Client, Failure> {
         let uri: Uri = url.parse().map_err(|_| usage(url))?;
-        let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(usage(url)) };
+        let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(usage(url));
+        };
         let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
         let stream = TcpStream::connect(&address).await.map_err(|error| {
             Failure::because(format!("no node answers at {url}; start one with `agentpay serve`"), &error)
@@ -47,8 +49,14 @@ impl Client {
     }
 
     /// Sends `body` and waits for the whole answer.
-    pub(crate) async fn post(&mut self, path: &str, key: Option<&str>, body: &Value) -> Result<Answered, Failure> {
-        let mut request = Request::post(path).header(HOST, &self.host).header(CONTENT_TYPE, "application/json");
+    pub(crate) async fn post(
+        &mut self,
+        path: &str,
+        key: Option<&str>,
+        body: &Value,
+    ) -> Result<Answered, Failure> {
+        let mut request =
+            Request::post(path).header(HOST, &self.host).header(CONTENT_TYPE, "application/json");
         if let Some(key) = key {
             request = request.header(AUTHORIZATION, format!("Bearer {key}"));
         }
@@ -59,13 +67,19 @@ impl Client {
             self.sender.ready().await?;
             let answer = self.sender.send_request(request).await?;
             let status = answer.status().as_u16();
-            Ok::<_, hyper::Error>((status, Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await))
+            Ok::<_, hyper::Error>((
+                status,
+                Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await,
+            ))
         };
         let (status, body) = tokio::time::timeout(ANSWER_WITHIN, exchange)
             .await
-            .map_err(|_| Failure::new(Exit::Failure, format!("POST {path} was not answered within {ANSWER_WITHIN:?}")))?
+            .map_err(|_| {
+                Failure::new(Exit::Failure, format!("POST {path} was not answered within {ANSWER_WITHIN:?}"))
+            })?
             .map_err(|error| Failure::because(format!("POST {path} failed"), &error))?;
-        let body = body.map_err(|error| Failure::new(Exit::Failure, format!("POST {path}: {error}")))?.to_bytes();
+        let body =
+            body.map_err(|error| Failure::new(Exit::Failure, format!("POST {path}: {error}")))?.to_bytes();
         Ok(Answered { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
     }
 }
@@ -90,8 +104,10 @@ mod tests {
     #[tokio::test]
     async fn a_silent_port_is_explained() {
         // Bound and dropped: nobody listens there now.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-        let failure = Client::connect(&format!("http://127.0.0.1:{port}")).await.map(|_| ()).expect_err("refused");
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+        let failure =
+            Client::connect(&format!("http://127.0.0.1:{port}")).await.map(|_| ()).expect_err("refused");
         assert!(failure.message.contains("start one with `agentpay serve`"), "{}", failure.message);
     }
 }

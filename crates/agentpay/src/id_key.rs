@@ -60,14 +60,6 @@ pub(crate) fn load_or_create(dir: &DataDir) -> Result<(IdKey, bool), Failure> {
     }
 }
 
-/// Reads the key of an existing ledger; for commands that only read.
-pub(crate) fn load(dir: &DataDir) -> Result<IdKey, Failure> {
-    let path = dir.id_key();
-    let bytes = std::fs::read(&path)
-        .map_err(|error| Failure::new(Exit::IdKey, format!("cannot read {}: {error}", path.display())))?;
-    parse(&path, &bytes)
-}
-
 fn generate() -> IdKey {
     IdKey(random_bytes())
 }
@@ -101,7 +93,10 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<IdKey, Failure> {
     let damaged = |what: &str| {
         Failure::new(
             Exit::IdKey,
-            format!("{} is damaged ({what}); restore it from a backup of this data directory", path.display()),
+            format!(
+                "{} is damaged ({what}); restore it from a backup of this data directory",
+                path.display()
+            ),
         )
     };
     let text = std::str::from_utf8(bytes).map_err(|_| damaged("not text"))?;
@@ -147,7 +142,6 @@ mod tests {
         let mode = std::fs::metadata(dir.id_key()).expect("exists").permissions().mode();
         assert_eq!(mode & 0o777, FILE_MODE);
         assert_eq!(load_or_create(&dir).expect("readable"), (key.clone(), false));
-        assert_eq!(load(&dir).expect("readable"), key);
         assert_eq!(format!("{key:?}"), "IdKey(***)");
     }
 

@@ -43,7 +43,8 @@ pub(crate) fn snapshots(dir: &DataDir) -> Result<FileStore, Failure> {
 
 fn history(config: &Config, dir: &DataDir) -> Result<History, Failure> {
     let options = history::Options { cache_bytes: config.history.cache_bytes, ..history::Options::default() };
-    History::open(&dir.history(), options).map_err(|error| Failure::because("cannot open the history index", &error))
+    History::open(&dir.history(), options)
+        .map_err(|error| Failure::because("cannot open the history index", &error))
 }
 
 /// The asynchronous runtime, as configured.
@@ -79,7 +80,10 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
             "admission.in_flight_per_wallet_max",
             config.admission.in_flight_per_wallet_max,
         )?,
-        idle_after: Duration::from_millis(positive("admission.idle_after_ms", config.admission.idle_after_ms)?),
+        idle_after: Duration::from_millis(positive(
+            "admission.idle_after_ms",
+            config.admission.idle_after_ms,
+        )?),
         snapshot_every: Duration::from_secs(config.snapshot.every_seconds),
         snapshots_kept: positive("snapshot.keep", config.snapshot.keep)?,
         wal: wal_options(config)?,
@@ -122,8 +126,8 @@ pub(crate) fn rules(config: &Config) -> Result<Rules, Refused> {
     let faucet_cap = Amount::parse(&ledger.faucet_cap)
         .map_err(|error| Refused(format!("key `ledger.faucet_cap`: {:?}: {error}", ledger.faucet_cap)))?;
     let retention = ledger.idempotency_retention_seconds.checked_mul(1_000);
-    let idempotency_retention_ms =
-        retention.ok_or_else(|| Refused("key `ledger.idempotency_retention_seconds`: too large".to_owned()))?;
+    let idempotency_retention_ms = retention
+        .ok_or_else(|| Refused("key `ledger.idempotency_retention_seconds`: too large".to_owned()))?;
     let rules = Rules {
         fees,
         faucet_cap,
@@ -214,9 +218,13 @@ mod tests {
 
     #[test]
     fn impossible_values_are_refused_by_name() {
-        let cases: [(fn(&mut Config), &str); 8] = [
+        type Change = fn(&mut Config);
+        let cases: [(Change, &str); 8] = [
             (|config| config.ledger.currencies = vec!["usd".to_owned()], "key `ledger.currencies`: \"usd\""),
-            (|config| config.ledger.default_currency = "GBP".to_owned(), "GBP is not among `ledger.currencies`"),
+            (
+                |config| config.ledger.default_currency = "GBP".to_owned(),
+                "GBP is not among `ledger.currencies`",
+            ),
             (|config| config.ledger.faucet_cap = "1e3".to_owned(), "key `ledger.faucet_cap`: \"1e3\""),
             (|config| config.ledger.fee_card_basis_points = 10_001, "section [ledger]: the fee of rail card"),
             (|config| config.ledger.idempotency_retention_seconds = u64::MAX, "too large"),

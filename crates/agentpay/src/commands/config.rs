@@ -20,8 +20,10 @@ pub(crate) fn print(loaded: &Loaded, output: Output) -> Result<(), Failure> {
         .map(|line| Answer { key: line.key, value: line.value, source: line.source, variable: line.variable })
         .collect();
     output.answer(&lines, || {
-        let rows: Vec<Vec<String>> =
-            lines.iter().map(|line| vec![line.key.clone(), line.value.clone(), line.source.clone()]).collect();
+        let rows: Vec<Vec<String>> = lines
+            .iter()
+            .map(|line| vec![line.key.clone(), line.value.clone(), line.source.clone()])
+            .collect();
         table(&["key", "value", "source"], &rows)
     })
 }

@@ -89,7 +89,9 @@ fn expect(path: &str, answered: Answered) -> Result<Value, Failure> {
     let said = error["message"].as_str().unwrap_or("no reason given");
     let code = error["code"].as_str().unwrap_or("no code");
     let advice = match answered.status {
-        429 => "; agents are created at a limited rate (key `rates.anonymous_per_minute`): wait, or create fewer",
+        429 => {
+            "; agents are created at a limited rate (key `rates.anonymous_per_minute`): wait, or create fewer"
+        }
         401 if path == "/v1/agents" => "; in production, agents are created by operators",
         _ => "",
     };
@@ -132,7 +134,9 @@ mod tests {
         let answered = |status, body| Answered { status, body };
         let body = json!({ "error": { "code": "AP-3002", "message": "too many agents" } });
         let failure = expect("/v1/agents", answered(429, body)).expect_err("not a success");
-        assert!(failure.message.contains("429 AP-3002: too many agents; agents are created at a limited rate"));
+        assert!(
+            failure.message.contains("429 AP-3002: too many agents; agents are created at a limited rate")
+        );
         let failure = expect("/v1/payments", answered(500, Value::Null)).expect_err("not a success");
         assert!(failure.message.contains("500 no code: no reason given"));
         assert_eq!(expect("/x", answered(201, json!({"id": "a"}))).expect("success")["id"], "a");

@@ -163,10 +163,8 @@ fn print(listed: &Listed, output: Output) -> Result<(), Failure> {
 
 /// RFC 3339 in UTC with milliseconds.
 pub(crate) fn rfc3339(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
-        |_| format!("{} ms since 1970", at.millis()),
-        |at| format!("{at:.3}"),
-    )
+    jiff::Timestamp::from_millisecond(at.millis())
+        .map_or_else(|_| format!("{} ms since 1970", at.millis()), |at| format!("{at:.3}"))
 }
 
 #[cfg(test)]

@@ -93,7 +93,10 @@ pub(crate) fn verify(config: &Config, output: Output) -> Result<(), Failure> {
         None => Ok(()),
         Some(error) => Err(Failure::new(
             Exit::Corrupt,
-            format!("{}; everything before it is sound. Restore the data directory from a backup", chain(error)),
+            format!(
+                "{}; everything before it is sound. Restore the data directory from a backup",
+                chain(error)
+            ),
         )),
     }
 }
@@ -164,6 +167,9 @@ fn print(lsn: Lsn, payload: &[u8], output: Output) -> Result<(), Failure> {
         record: format!("{fact:?}"),
     };
     output.answer(&line, || {
-        format!("{:>12}  {}  {:<14}  {}  {} bytes  {}", line.lsn, line.at, line.kind, line.owner, line.bytes, line.record)
+        format!(
+            "{:>12}  {}  {:<14}  {}  {} bytes  {}",
+            line.lsn, line.at, line.kind, line.owner, line.bytes, line.record
+        )
     })
 }

@@ -201,7 +201,12 @@ pub(crate) const SECRETS: [&str; 3] = ["admin.token", "auth.jwt_secret", "databa
 
 impl Default for Process {
     fn default() -> Self {
-        Process { environment: Environment::Development, worker_threads: 0, drain_seconds: 10, open_files: 65_536 }
+        Process {
+            environment: Environment::Development,
+            worker_threads: 0,
+            drain_seconds: 10,
+            open_files: 65_536,
+        }
     }
 }
 

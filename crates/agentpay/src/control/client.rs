@@ -37,9 +37,9 @@ pub(crate) fn ask(dir: &DataDir, request: Request) -> Result<Asked, Failure> {
     stream.write_all(line.as_bytes()).map_err(failed)?;
     let mut answer = String::new();
     BufReader::new(stream).take(LINE_BYTES_MAX).read_line(&mut answer).map_err(failed)?;
-    serde_json::from_str(&answer)
-        .map(Asked::Answered)
-        .map_err(|error| Failure::because("the node's answer is not understood; is it of another version?", &error))
+    serde_json::from_str(&answer).map(Asked::Answered).map_err(|error| {
+        Failure::because("the node's answer is not understood; is it of another version?", &error)
+    })
 }
 
 /// Whether a node listens on the directory.

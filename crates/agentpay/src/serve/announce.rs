@@ -31,8 +31,9 @@ impl Announcer {
         listener: &TcpListener,
         metrics: Option<SocketAddr>,
     ) -> Result<Announcer, Failure> {
-        let address =
-            listener.local_addr().map_err(|error| Failure::because("cannot tell the listener's address", &error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| Failure::because("cannot tell the listener's address", &error))?;
         Ok(Announcer {
             output,
             url: format!("http://{address}"),

@@ -52,7 +52,12 @@ pub(crate) fn run(loaded: &Loaded, output: Output) -> Result<(), Failure> {
     ended
 }
 
-async fn serve(config: &Config, settings: Settings, owned: &OwnedDataDir, output: Output) -> Result<(), Failure> {
+async fn serve(
+    config: &Config,
+    settings: Settings,
+    owned: &OwnedDataDir,
+    output: Output,
+) -> Result<(), Failure> {
     let begun = Instant::now();
     let status = Status::new();
     let mut signals = Signals::install()?;
@@ -61,7 +66,8 @@ async fn serve(config: &Config, settings: Settings, owned: &OwnedDataDir, output
     let announcer = Announcer::new(output, owned, &listener, metrics_listener(config, &telemetry)?)?;
     tokio::spawn(telemetry.clone().upkeep());
 
-    let gateway = Arc::new(Gateway::new(settings, Arc::new(SystemClock), Arc::new(SystemEntropy), status.clone()));
+    let gateway =
+        Arc::new(Gateway::new(settings, Arc::new(SystemClock), Arc::new(SystemEntropy), status.clone()));
     let mut face = Face::open(&gateway, listener);
     announcer.listening()?;
 
@@ -171,12 +177,20 @@ fn metrics_listener(config: &Config, telemetry: &Telemetry) -> Result<Option<Soc
 /// Binds a listener; the message names the key that sets its address.
 fn bind(address: &str, key: &str) -> Result<TcpListener, Failure> {
     let parsed: SocketAddr = address.parse().map_err(|_| {
-        Failure::new(Exit::Config, format!("key `{key}`: {address:?} is not an address such as 127.0.0.1:3100"))
+        Failure::new(
+            Exit::Config,
+            format!("key `{key}`: {address:?} is not an address such as 127.0.0.1:3100"),
+        )
     })?;
     let listener = TcpListener::bind(parsed).map_err(|error| {
-        Failure::new(Exit::Failure, format!("cannot listen on {address} (key `{key}`): {error}; choose another port"))
+        Failure::new(
+            Exit::Failure,
+            format!("cannot listen on {address} (key `{key}`): {error}; choose another port"),
+        )
     })?;
-    listener.set_nonblocking(true).map_err(|error| Failure::because(format!("cannot listen on {address}"), &error))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(|error| Failure::because(format!("cannot listen on {address}"), &error))?;
     Ok(listener)
 }
 

@@ -11,8 +11,12 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn install() -> Result<Signals, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::because("cannot listen for signals", &error));
-        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::because("cannot listen for signals", &error));
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     /// Name of the next signal.

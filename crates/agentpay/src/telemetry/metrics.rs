@@ -1,8 +1,8 @@
 //! Names and buckets of the metrics that the process itself exports. Those of HTTP and log are named where they are
 //! measured; buckets for all of them are here, because the recorder takes them at installation.
 
-use engine::{Engine, Phase};
 use ::metrics::{Gauge, gauge};
+use engine::{Engine, Phase};
 use metrics_exporter_prometheus::Matcher;
 
 /// Which histogram gets which upper bounds. A full name beats a suffix; two suffixes must never match one name, because
@@ -18,8 +18,8 @@ pub(super) fn buckets() -> [(Matcher, &'static [f64]); 4] {
 
 /// From 25 µs, the fastest that a drive with a protected cache answers, to 10 s, a drive in trouble.
 const SYNC_SECONDS: [f64; 16] = [
-    0.000_025, 0.000_05, 0.000_075, 0.000_1, 0.000_15, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05,
-    0.1, 1.0, 10.0,
+    0.000_025, 0.000_05, 0.000_075, 0.000_1, 0.000_15, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.002, 0.005, 0.01,
+    0.05, 0.1, 1.0, 10.0,
 ];
 const REQUEST_SECONDS: [f64; 14] =
     [0.000_1, 0.000_2, 0.000_3, 0.000_5, 0.000_75, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
@@ -37,7 +37,7 @@ pub(super) struct Gauges {
     agents: Gauge,
     actors_active: Gauge,
     in_flight: Gauge,
-    phases: [(fn(Phase) -> bool, Gauge); 6],
+    phases: [(&'static str, Gauge); 6],
     resident: Gauge,
     open_files: Gauge,
 }
@@ -45,7 +45,6 @@ pub(super) struct Gauges {
 impl Gauges {
     /// Registers every gauge once.
     pub(super) fn register() -> Gauges {
-        let phase = |label: &'static str| gauge!("agentpay_engine_phase_info", "phase" => label);
         Gauges {
             appended: gauge!("agentpay_log_appended_lsn_bytes"),
             durable: gauge!("agentpay_log_durable_lsn_bytes"),
@@ -55,14 +54,7 @@ impl Gauges {
             agents: gauge!("agentpay_engine_agents_count"),
             actors_active: gauge!("agentpay_engine_actors_active_count"),
             in_flight: gauge!("agentpay_engine_in_flight_count"),
-            phases: [
-                (|phase| matches!(phase, Phase::Recovering { .. }), phase("recovering")),
-                (|phase| phase == Phase::Ready, phase("ready")),
-                (|phase| phase == Phase::ReadOnly, phase("read_only")),
-                (|phase| phase == Phase::Failed, phase("failed")),
-                (|phase| phase == Phase::Stopping, phase("stopping")),
-                (|phase| phase == Phase::Stopped, phase("stopped")),
-            ],
+            phases: PHASES.map(|label| (label, gauge!("agentpay_engine_phase_info", "phase" => label))),
             resident: gauge!("agentpay_process_resident_bytes"),
             open_files: gauge!("agentpay_process_open_files_count"),
         }
@@ -72,8 +64,8 @@ impl Gauges {
     pub(super) fn update(&self, phase: Phase, engine: Option<&Engine>) {
         self.resident.set(resident_bytes().map_or(f64::NAN, exact));
         self.open_files.set(open_files().map_or(f64::NAN, exact));
-        for (is, gauge) in &self.phases {
-            gauge.set(if is(phase) { 1.0 } else { 0.0 });
+        for (label, gauge) in &self.phases {
+            gauge.set(if *label == label_of(phase) { 1.0 } else { 0.0 });
         }
         let Some(engine) = engine else { return };
         let now = engine.gauges();
@@ -85,6 +77,20 @@ impl Gauges {
         self.agents.set(exact(now.agents));
         self.actors_active.set(exact(now.active_actors));
         self.in_flight.set(exact(now.in_flight));
+    }
+}
+
+/// Values of the label `phase`.
+const PHASES: [&str; 6] = ["recovering", "ready", "read_only", "failed", "stopping", "stopped"];
+
+fn label_of(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Recovering { .. } => "recovering",
+        Phase::Ready => "ready",
+        Phase::ReadOnly => "read_only",
+        Phase::Failed => "failed",
+        Phase::Stopping => "stopping",
+        Phase::Stopped => "stopped",
     }
 }
 
@@ -120,7 +126,9 @@ mod tests {
     fn no_name_matches_two_suffixes() {
         let suffixes: Vec<String> = buckets()
             .into_iter()
-            .filter_map(|(matcher, _)| if let Matcher::Suffix(suffix) = matcher { Some(suffix) } else { None })
+            .filter_map(
+                |(matcher, _)| if let Matcher::Suffix(suffix) = matcher { Some(suffix) } else { None },
+            )
             .collect();
         for (index, one) in suffixes.iter().enumerate() {
             for (other_index, other) in suffixes.iter().enumerate() {

@@ -51,7 +51,12 @@ impl Telemetry {
         let recorder = builder.build_recorder();
         let prometheus = recorder.handle();
         ::metrics::set_global_recorder(recorder).map_err(|error| failed(&error))?;
-        Ok(Telemetry { prometheus, gauges: Arc::new(Gauges::register()), engine: Arc::new(OnceLock::new()), status })
+        Ok(Telemetry {
+            prometheus,
+            gauges: Arc::new(Gauges::register()),
+            engine: Arc::new(OnceLock::new()),
+            status,
+        })
     }
 
     /// From now on the engine's gauges are shown.

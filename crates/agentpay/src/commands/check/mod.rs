@@ -78,7 +78,9 @@ pub(crate) fn check(config: &Config, output: Output) -> Result<(), Failure> {
     let count = report.findings.len() as u64 + report.more_findings;
     Err(Failure::new(
         Exit::Disproved,
-        format!("{count} findings: balances or sums do not follow from the log; stop the node and keep the files"),
+        format!(
+            "{count} findings: balances or sums do not follow from the log; stop the node and keep the files"
+        ),
     ))
 }
 
@@ -86,8 +88,8 @@ fn report(config: &Config, dir: &DataDir, beside_running_node: bool) -> Result<R
     let storage = FileStorage::open_existing(dir.log()).map_err(|error| node::log_failure(&error))?;
     let options = node::wal_options(config).map_err(node::refused)?;
     let rules = node::rules(config).map_err(node::refused)?;
-    let log =
-        Log::open(Arc::new(ReadOnlyStorage::new(storage)), options).map_err(|error| node::log_failure(&error))?;
+    let log = Log::open(Arc::new(ReadOnlyStorage::new(storage)), options)
+        .map_err(|error| node::log_failure(&error))?;
 
     let begun = Instant::now();
     let mut proof = prove(&log)?;

@@ -72,7 +72,9 @@ impl Proof {
         });
         for (currency, sum) in balance {
             if sum != 0 {
-                self.finding(format!("record {lsn}: its postings sum to {sum} (10^-9 {currency}), not to zero"));
+                self.finding(format!(
+                    "record {lsn}: its postings sum to {sum} (10^-9 {currency}), not to zero"
+                ));
             }
         }
     }
@@ -103,7 +105,9 @@ impl Proof {
                     sums.available += posting.delta.nanos();
                     return;
                 }
-                Some(_) => return self.finding(format!("record {lsn}: {id} gets a currency that it does not hold")),
+                Some(_) => {
+                    return self.finding(format!("record {lsn}: {id} gets a currency that it does not hold"));
+                }
                 // What is posted to a wallet that is not there goes to suspense, in the engine as well.
                 None => SystemAccount::Suspense,
             },
@@ -122,7 +126,8 @@ impl Proof {
             rows.insert((*currency, account.as_str()), *sum);
         }
         for sums in self.wallets.values() {
-            *rows.entry((sums.currency, "wallets")).or_default() += sums.available + sums.held + sums.disputed;
+            *rows.entry((sums.currency, "wallets")).or_default() +=
+                sums.available + sums.held + sums.disputed;
         }
         rows
     }
@@ -153,5 +158,123 @@ fn add(sums: &mut Vec<(Currency, i128)>, currency: Currency, delta: i128) {
     match sums.iter_mut().find(|(known, _)| *known == currency) {
         Some((_, sum)) => *sum += delta,
         None => sums.push((currency, delta)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use journal::{Encode, Scratch};
+    use ledger::{
+        AgentCreated, AgentId, Amount, Funding, Parts, Payee, Payment, Rail, StatusChange, Timestamp,
+        WalletOpened, WalletStatus,
+    };
+
+    const ALICE: WalletId = WalletId::new(0, 1);
+    const BOB: WalletId = WalletId::new(0, 2);
+    const NOBODY: WalletId = WalletId::new(0, 3);
+    const AT: Timestamp = Timestamp::from_millis(1);
+    const AFTER: Parts = Parts { available: Amount::ZERO, held: Amount::ZERO };
+
+    fn agent(wallet: WalletId, currency: Currency) -> Fact {
+        let agent = AgentId::new(0, wallet.raw());
+        let (name, operator) = ("a".into(), "self".into());
+        let (metadata, public_key, keys) = (None, [0; 32], Vec::new());
+        AgentCreated { agent, name, operator, metadata, public_key, keys, wallet, currency, at: AT }.into()
+    }
+
+    fn opened(wallet: WalletId) -> Fact {
+        let agent = AgentId::new(0, 9);
+        WalletOpened { agent, wallet, label: None, currency: Currency::USD, key: None, at: AT }.into()
+    }
+
+    fn fund(wallet: WalletId, units: i128) -> Fact {
+        let (amount, currency) = (Amount::from_nanos(units), Currency::USD);
+        Funding { wallet, amount, currency, key: None, at: AT, balance_after: AFTER }.into()
+    }
+
+    fn pay(payer: WalletId, payee: Payee, units: i128, fee: i128) -> Fact {
+        let payment = Payment {
+            payer,
+            payee,
+            amount: Amount::from_nanos(units),
+            fee: Amount::from_nanos(fee),
+            currency: Currency::USD,
+            rail: Rail::Internal,
+            description: None,
+            metadata: None,
+            key: None,
+            at: AT,
+            balance_after: AFTER,
+        };
+        payment.into()
+    }
+
+    fn proved(facts: &[Fact]) -> Proof {
+        let mut proof = Proof::default();
+        let mut scratch = Scratch::new();
+        for (index, fact) in (0u64..).zip(facts) {
+            fact.encode(&mut scratch);
+            proof.record(Lsn::new(index * 1_000), scratch.bytes());
+        }
+        proof.close();
+        proof
+    }
+
+    #[test]
+    fn a_sound_log_is_proved() {
+        let proof = proved(&[
+            agent(ALICE, Currency::USD),
+            opened(BOB),
+            fund(ALICE, 1_000),
+            pay(ALICE, Payee::Wallet(BOB), 500, 2),
+            pay(BOB, Payee::External("shop".into()), 400, 1),
+            pay(BOB, Payee::Wallet(NOBODY), 10, 0),
+            StatusChange { wallet: BOB, status: WalletStatus::Frozen, at: AT }.into(),
+        ]);
+        assert_eq!(proof.findings, Vec::<String>::new());
+        assert_eq!((proof.records, proof.agents, proof.wallets()), (7, 1, 2));
+        let usd = |account| proof.trial_balance()[&(Currency::USD, account)];
+        assert_eq!(usd("wallets"), 1_000 - 2 - 401 - 10);
+        assert_eq!((usd("faucet"), usd("fees"), usd("external"), usd("suspense")), (-1_000, 3, 400, 10));
+    }
+
+    #[test]
+    fn findings_name_the_record() {
+        let cases: [(&[Fact], &str); 5] = [
+            (
+                &[agent(ALICE, Currency::USD), opened(BOB), pay(ALICE, Payee::Wallet(BOB), 5, 0)],
+                "record 2000: wallet_00000000000000000000000001 goes below zero: available -5",
+            ),
+            (&[fund(ALICE, 5)], "record 0: wallet_00000000000000000000000001 decides before it exists"),
+            (
+                &[opened(BOB), opened(BOB)],
+                "record 1000: wallet_00000000000000000000000002 is opened a second time",
+            ),
+            (
+                &[
+                    opened(ALICE),
+                    agent(BOB, Currency::EUR),
+                    fund(ALICE, 5),
+                    pay(ALICE, Payee::Wallet(BOB), 5, 0),
+                ],
+                "gets a currency that it does not hold",
+            ),
+            (&[agent(BOB, Currency::EUR), fund(BOB, 5)], "record 1000: its postings sum to"),
+        ];
+        for (facts, expected) in cases {
+            let found = proved(facts).findings;
+            assert!(found.iter().any(|finding| finding.contains(expected)), "{found:?}\n  lacks: {expected}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_record_are_a_finding_and_findings_are_bounded() {
+        let mut proof = Proof::default();
+        for lsn in 0..30 {
+            proof.record(Lsn::new(lsn), b"nonsense");
+        }
+        assert_eq!((proof.findings.len(), proof.more_findings), (FINDINGS_MAX, 10));
+        assert!(proof.findings[0].starts_with("record 0: "), "{}", proof.findings[0]);
     }
 }

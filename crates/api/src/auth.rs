@@ -161,7 +161,8 @@ mod tests {
     #[test]
     fn bearer_tokens_are_read_strictly() {
         let long = format!("Bearer {}", "x".repeat(TOKEN_BYTES_MAX + 1));
-        let cases: [(&[&str], Result<Option<&str>, ()>); 9] = [
+        type Expected = Result<Option<&'static str>, ()>;
+        let cases: [(&[&str], Expected); 9] = [
             (&[], Ok(None)),
             (&["Bearer abc"], Ok(Some("abc"))),
             (&["bearer abc"], Ok(Some("abc"))),

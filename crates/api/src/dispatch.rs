@@ -7,7 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine::{Caller, Engine, RetryAfterMs};
-use http::{HeaderMap, Method, Request, header::ORIGIN, request::Parts};
+use http::{
+    HeaderMap, Method, Request,
+    header::{ALLOW, ORIGIN},
+    request::Parts,
+};
 use hyper::body::{Body, Incoming};
 use ledger::{IdSealer, Timestamp, WalletId};
 use matchit::Params;
@@ -148,7 +152,7 @@ impl Gateway {
             Found::Nothing => return Served::early(Target::Unmatched, Problem::new(Kind::UnknownRoute)),
             Found::OtherMethods(allow) => {
                 let mut problem = Problem::new(Kind::MethodNotAllowed);
-                problem.allow = Some(allow.clone());
+                problem.headers.push((ALLOW, allow.clone()));
                 return Served::early(Target::Unmatched, problem);
             }
         };

@@ -158,7 +158,7 @@ mod tests {
     impl Entropy for Counting {
         fn fill(&self, bytes: &mut [u8]) {
             for (at, byte) in bytes.iter_mut().enumerate() {
-                *byte = at as u8;
+                *byte = at.to_le_bytes()[0];
             }
         }
     }

@@ -6,17 +6,13 @@
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
-    header::{
-        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
-        WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-    },
+    header::{CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
 };
 use http_body_util::Full;
 
 use crate::{
     errors::{Kind, Problem},
     json::write::{AmountStyle, Writer},
-    limits::Exhausted,
     metrics::Outcome,
 };
 
@@ -34,7 +30,6 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const NO_CONTENT: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
 
 /// What a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,26 +106,17 @@ pub(crate) fn refusal(problem: &Problem, amounts: AmountStyle, request_id: Heade
     let mut answer = Reply::json(row.status, writer).into_response(request_id);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, NO_CONTENT);
-    if let Some(seconds) = problem.retry_after_seconds {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if let Some(allow) = &problem.allow {
-        headers.insert(ALLOW, allow.clone());
-    }
-    if let Some(rate) = problem.rate {
-        rate_headers(headers, rate);
-    }
-    match problem.kind {
-        Kind::Unauthenticated => drop(headers.insert(WWW_AUTHENTICATE, BEARER)),
-        // What is left of such a request on the connection cannot be told from the next one.
+    headers.extend(problem.headers.iter().cloned());
+    // What is left of such a request on the connection cannot be told from the next one.
+    if matches!(
+        problem.kind,
         Kind::RequestTimeout
-        | Kind::BodyTooLarge
-        | Kind::MalformedHttp
-        | Kind::HeadTooLarge
-        | Kind::TargetTooLong => {
-            headers.insert(CONNECTION, CLOSE);
-        }
-        _ => {}
+            | Kind::BodyTooLarge
+            | Kind::MalformedHttp
+            | Kind::HeadTooLarge
+            | Kind::TargetTooLong
+    ) {
+        headers.insert(CONNECTION, CLOSE);
     }
     answer
 }
@@ -138,15 +124,6 @@ pub(crate) fn refusal(problem: &Problem, amounts: AmountStyle, request_id: Heade
 /// Asks the client not to use the connection again.
 pub(crate) fn close_after(answer: &mut Answer) {
     answer.headers_mut().insert(CONNECTION, CLOSE);
-}
-
-fn rate_headers(headers: &mut http::HeaderMap, rate: Exhausted) {
-    const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-    const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
-    const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
-    headers.insert(LIMIT, HeaderValue::from(rate.limit));
-    headers.insert(REMAINING, HeaderValue::from(0));
-    headers.insert(RESET, HeaderValue::from(rate.reset_after_ms.div_ceil(1_000)));
 }
 
 /// A refusal as raw bytes, for a connection that hyper no longer serves.
@@ -173,6 +150,8 @@ pub(crate) fn raw_refusal(problem: &Problem, request_id: HeaderValue) -> Vec<u8>
 
 #[cfg(test)]
 mod tests {
+    use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+
     use super::*;
 
     #[test]

@@ -9,7 +9,10 @@ mod refusals;
 
 use std::borrow::Cow;
 
-use http::HeaderValue;
+use http::{
+    HeaderName, HeaderValue,
+    header::{RETRY_AFTER, WWW_AUTHENTICATE},
+};
 use ledger::{Amount, Timestamp};
 
 pub(crate) use self::{kind::Kind, refusals::status_name};
@@ -17,6 +20,10 @@ use crate::{
     json::{read::Invalid, write::Writer},
     limits::Exhausted,
 };
+
+const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RATELIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// One value of `details`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,30 +40,27 @@ pub(crate) struct Problem {
     pub(crate) kind: Kind,
     pub(crate) message: Cow<'static, str>,
     pub(crate) details: Vec<(&'static str, Detail)>,
-    /// Seconds for the `Retry-After` header.
-    pub(crate) retry_after_seconds: Option<u64>,
     /// Overrides the table where the same kind of case can differ.
     pub(crate) retryable: bool,
-    /// For the `Allow` header.
-    pub(crate) allow: Option<HeaderValue>,
-    /// For the `RateLimit-*` headers.
-    pub(crate) rate: Option<Exhausted>,
+    /// Headers of this answer, such as `Allow` or `Retry-After`.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     /// A problem with the table's own message.
     pub(crate) fn new(kind: Kind) -> Self {
         let row = kind.row();
-        let retry_after_seconds = matches!(row.status.as_u16(), 429 | 503).then_some(1);
-        let message = Cow::Borrowed(row.message);
+        let headers = match row.status.as_u16() {
+            401 => vec![(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))],
+            429 | 503 => vec![(RETRY_AFTER, HeaderValue::from_static("1"))],
+            _ => Vec::new(),
+        };
         Self {
             kind,
-            message,
+            message: Cow::Borrowed(row.message),
             details: Vec::new(),
-            retry_after_seconds,
             retryable: row.retryable,
-            allow: None,
-            rate: None,
+            headers,
         }
     }
 
@@ -67,8 +71,12 @@ impl Problem {
             .with("limit", Detail::Number(rate.limit.into()))
             .with("retry_after_ms", Detail::Number(rate.retry_after_ms))
             .with("reset_at", Detail::Time(reset_at));
-        problem.retry_after_seconds = Some(rate.retry_after_ms.div_ceil(1_000).max(1));
-        problem.rate = Some(rate);
+        problem.headers = vec![
+            (RETRY_AFTER, HeaderValue::from(rate.retry_after_ms.div_ceil(1_000).max(1))),
+            (RATELIMIT_LIMIT, HeaderValue::from(rate.limit)),
+            (RATELIMIT_REMAINING, HeaderValue::from(0)),
+            (RATELIMIT_RESET, HeaderValue::from(rate.reset_after_ms.div_ceil(1_000))),
+        ];
         problem
     }
 
@@ -142,6 +150,24 @@ impl From<Box<Invalid>> for Problem {
 mod tests {
     use super::*;
     use crate::json::write::AmountStyle;
+
+    #[test]
+    fn an_empty_bucket_says_when_to_come_back() {
+        let exhausted = Exhausted { limit: 30, retry_after_ms: 1_500, reset_after_ms: 60_000 };
+        let problem = Problem::rate_limited(exhausted, Timestamp::from_millis(0));
+        let header = |name: &str| {
+            problem.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        };
+        for (name, value) in [
+            ("retry-after", "2"),
+            ("ratelimit-limit", "30"),
+            ("ratelimit-remaining", "0"),
+            ("ratelimit-reset", "60"),
+        ] {
+            assert_eq!(header(name).expect(name), value, "{name}");
+        }
+        assert!(problem.details.contains(&("reset_at", Detail::Time(Timestamp::from_millis(60_000)))));
+    }
 
     #[test]
     fn a_problem_has_the_shape_of_the_contract() {

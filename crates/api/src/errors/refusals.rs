@@ -119,6 +119,7 @@ pub(crate) fn status_name(status: WalletStatus) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
     use ledger::{Amount, Currency, Rail};
 
     use super::*;
@@ -178,7 +179,11 @@ mod tests {
             let problem = Problem::from(refusal.clone());
             let row = problem.kind.row();
             assert_eq!((row.status.as_u16(), row.code), (status, code), "{refusal:?}");
-            assert_eq!(problem.retry_after_seconds.is_some(), matches!(status, 429 | 503), "{refusal:?}");
+            assert_eq!(
+                problem.headers.iter().any(|(name, _)| name == RETRY_AFTER),
+                matches!(status, 429 | 503),
+                "{refusal:?}"
+            );
         }
     }
 

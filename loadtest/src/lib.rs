@@ -21,6 +21,7 @@ compile_error!("loadtest drives epoll directly and runs on Linux only");
 mod connection;
 mod driver;
 mod error;
+mod fetch;
 mod outcome;
 mod payments;
 mod plan;
@@ -31,6 +32,7 @@ mod workload;
 
 pub use driver::run;
 pub use error::Error;
+pub use fetch::{Fetched, fetch};
 pub use outcome::{Outcome, Surprise};
 pub use payments::{Batches, Payer, Payments};
 pub use plan::{Pace, Plan, Target};

@@ -1,0 +1,14 @@
+//! Black-box tests of a node: started as a process, spoken to over HTTP, killed and restarted.
+//!
+//! One binary with a module per question. Nothing here asserts how long anything takes; waiting ends with patience, far
+//! above any real need.
+
+mod crash;
+mod guide;
+mod idempotency;
+mod limits;
+mod operations;
+mod payments;
+mod route_matrix;
+mod slow_clients;
+mod smuggling;

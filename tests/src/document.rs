@@ -36,8 +36,8 @@ impl Document {
     pub fn raw(&self, path: &[&str]) -> String {
         let mut text = self.text.clone();
         for name in path {
-            let members: BTreeMap<String, Box<RawValue>> =
-                serde_json::from_str(&text).unwrap_or_else(|error| panic!("no object at {path:?} ({error}): {text}"));
+            let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&text)
+                .unwrap_or_else(|error| panic!("no object at {path:?} ({error}): {text}"));
             let member = members.get(*name).unwrap_or_else(|| panic!("no {path:?} in {}", self.text));
             text = member.get().to_owned();
         }
@@ -47,7 +47,8 @@ impl Document {
     /// Names of the members at a pointer, sorted.
     pub fn names(&self, pointer: &str) -> Vec<&str> {
         let value = if pointer.is_empty() { &self.value } else { self.at(pointer) };
-        let members = value.as_object().unwrap_or_else(|| panic!("no object at {pointer:?} in {}", self.text));
+        let members =
+            value.as_object().unwrap_or_else(|| panic!("no object at {pointer:?} in {}", self.text));
         let mut names: Vec<&str> = members.keys().map(String::as_str).collect();
         names.sort_unstable();
         names

@@ -77,7 +77,8 @@ pub struct Response {
 impl Response {
     /// The only header of that name; panics if there are several.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let mut values =
+            self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let first = values.next();
         assert!(values.next().is_none(), "several {name} headers in {self:?}");
         first

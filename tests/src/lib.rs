@@ -16,6 +16,6 @@ mod node;
 mod program;
 
 pub use account::{Account, PaymentRequest};
-pub use document::Document;
+pub use document::{Document, nanos};
 pub use node::{ADMIN_TOKEN, DataDir, Exited, Node, NodeBuilder};
 pub use program::{CommandOutput, agentpay, program};

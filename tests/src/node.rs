@@ -76,6 +76,11 @@ impl NodeBuilder {
         self
     }
 
+    /// Where this node keeps its data.
+    pub fn data_dir(&self) -> &DataDir {
+        &self.data
+    }
+
     /// Runs the node under another program.
     pub fn under(mut self, program: &[&str]) -> NodeBuilder {
         self.prefix = program.iter().map(|part| (*part).to_owned()).collect();
@@ -245,7 +250,11 @@ impl Node {
     }
 
     /// Polls until `found` finds something, the process ends, or patience does.
-    fn wait_for<T>(&mut self, what: &str, mut found: impl FnMut(&mut Node) -> Option<T>) -> Result<T, Exited> {
+    fn wait_for<T>(
+        &mut self,
+        what: &str,
+        mut found: impl FnMut(&mut Node) -> Option<T>,
+    ) -> Result<T, Exited> {
         let begun = Instant::now();
         loop {
             if let Some(found) = found(self) {

@@ -133,8 +133,20 @@ fn check_agent(agent: &Document) {
 
 fn check_payment(payment: &Document, wallet: &str) {
     let names = [
-        "amount", "balance_after", "created_at", "currency", "description", "fee", "from_wallet_id", "id",
-        "idempotency_key", "metadata", "rail", "status", "to_external", "total_debited",
+        "amount",
+        "balance_after",
+        "created_at",
+        "currency",
+        "description",
+        "fee",
+        "from_wallet_id",
+        "id",
+        "idempotency_key",
+        "metadata",
+        "rail",
+        "status",
+        "to_external",
+        "total_debited",
     ];
     assert_eq!(payment.names(""), names);
     check_id(payment.text("/id"), "tx_");

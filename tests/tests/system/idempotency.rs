@@ -42,8 +42,11 @@ fn every_kind_of_request_that_creates_can_be_retried() {
     let account = Account::funded(&node, "kinds", "100");
     let pay = payment(&account, "1", None).body();
     let requests = [
-        Request::post(format!("/v1/wallets/{}/fund", account.wallet), r#"{"amount":3,"source":"test_faucet"}"#)
-            .bearer(&account.api_key),
+        Request::post(
+            format!("/v1/wallets/{}/fund", account.wallet),
+            r#"{"amount":3,"source":"test_faucet"}"#,
+        )
+        .bearer(&account.api_key),
         Request::post("/v1/wallets", r#"{"currency":"USD","label":"second"}"#).bearer(&account.secret_key),
         Request::post("/v1/payments", pay.clone()).bearer(&account.api_key),
         Request::post("/v1/payments/batch", format!(r#"{{"payments":[{pay},{pay}],"atomic":true}}"#))
@@ -116,9 +119,15 @@ fn the_same_meaning_written_differently_is_a_retry() {
         assert_replayed(&first, &send(body));
     }
     let others = [
-        format!(r#"{{"from_wallet_id":"{wallet}","to_external":"m","amount":6,"idempotency_key":"same","metadata":{{"a":1}}}}"#),
-        format!(r#"{{"from_wallet_id":"{wallet}","to_external":"n","amount":5,"idempotency_key":"same","metadata":{{"a":1}}}}"#),
-        format!(r#"{{"from_wallet_id":"{wallet}","to_external":"m","amount":5,"idempotency_key":"same","metadata":{{"a":2}}}}"#),
+        format!(
+            r#"{{"from_wallet_id":"{wallet}","to_external":"m","amount":6,"idempotency_key":"same","metadata":{{"a":1}}}}"#
+        ),
+        format!(
+            r#"{{"from_wallet_id":"{wallet}","to_external":"n","amount":5,"idempotency_key":"same","metadata":{{"a":1}}}}"#
+        ),
+        format!(
+            r#"{{"from_wallet_id":"{wallet}","to_external":"m","amount":5,"idempotency_key":"same","metadata":{{"a":2}}}}"#
+        ),
         format!(r#"{{"from_wallet_id":"{wallet}","to_external":"m","amount":5,"idempotency_key":"same"}}"#),
     ];
     for body in others {

@@ -15,10 +15,48 @@ fn amounts_are_exact_or_refused() {
     let node = Node::builder().set("ledger.faucet_cap", "1000000000000000").start();
     let account = Account::funded(&node, "amounts", "1000000000000");
     let refused = [
-        "1e1000000", "1E-28", "1e2", "1E2", "1.0000000000", "0.00000000000000000000000000001", "1_000", "+1", "-1", "-0",
-        "-0.0", "١٢", "\"١٢\"", "NaN", "\"NaN\"", "Infinity", "79228162514264337593543950335", "1000000000000000000",
-        ".5", "5.", "\"\"", "\" 5\"", "\"5 \"", "\"+5\"", "\"-5\"", "\".5\"", "\"5.\"", "\"1e2\"", "\"1_000\"", "007",
-        "\"007\"", "0", "0.0", "\"0\"", "null", "true", "[]", "{}", "[5]", "\"0x10\"", "\"5,00\"", "\"\\u00355x\"",
+        "1e1000000",
+        "1E-28",
+        "1e2",
+        "1E2",
+        "1.0000000000",
+        "0.00000000000000000000000000001",
+        "1_000",
+        "+1",
+        "-1",
+        "-0",
+        "-0.0",
+        "١٢",
+        "\"١٢\"",
+        "NaN",
+        "\"NaN\"",
+        "Infinity",
+        "79228162514264337593543950335",
+        "1000000000000000000",
+        ".5",
+        "5.",
+        "\"\"",
+        "\" 5\"",
+        "\"5 \"",
+        "\"+5\"",
+        "\"-5\"",
+        "\".5\"",
+        "\"5.\"",
+        "\"1e2\"",
+        "\"1_000\"",
+        "007",
+        "\"007\"",
+        "0",
+        "0.0",
+        "\"0\"",
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "[5]",
+        "\"0x10\"",
+        "\"5,00\"",
+        "\"\\u00355x\"",
     ];
     for amount in refused {
         let response = pay(&node, &account, amount);
@@ -41,7 +79,11 @@ fn amounts_are_exact_or_refused() {
     ];
     for (amount, shown, fee) in exact {
         let document = pay(&node, &account, amount).expect(201).document();
-        assert_eq!((document.raw(&["amount"]).as_str(), document.raw(&["fee"]).as_str()), (shown, fee), "{amount}");
+        assert_eq!(
+            (document.raw(&["amount"]).as_str(), document.raw(&["fee"]).as_str()),
+            (shown, fee),
+            "{amount}"
+        );
     }
     // Larger than any balance, but a number that can be booked: a denial, not a mistake.
     pay(&node, &account, "999999999999999999").expect_error(402, "AP-1001");
@@ -171,7 +213,9 @@ fn bodies_have_a_largest_size() {
 fn unknown_paths_and_methods_say_so() {
     let node = Node::start();
     let account = Account::create(&node, "paths");
-    for path in ["/", "/v1", "/v1/nothing", "/v1/payments/", "//v1/payments", "/v1/wallets/x/y/z", "/V1/payments"] {
+    for path in
+        ["/", "/v1", "/v1/nothing", "/v1/payments/", "//v1/payments", "/v1/wallets/x/y/z", "/V1/payments"]
+    {
         let response = node.send(&Request::get(path).bearer(&account.api_key));
         assert_eq!(response.status, 404, "{path}: {}", response.text());
         response.expect_error(404, "AP-2002");
@@ -207,7 +251,8 @@ fn head_is_get_without_its_body() {
     let mut connection = node.connect();
     for _ in 0..2 {
         // Twice on one connection: a body that was sent after all would be read as the next answer.
-        let head = connection.send(&Request::new("HEAD", path.clone()).bearer(&account.api_key)).expect("an answer");
+        let head =
+            connection.send(&Request::new("HEAD", path.clone()).bearer(&account.api_key)).expect("an answer");
         assert_eq!((head.status, head.body.len()), (200, 0));
         assert_eq!(head.header("content-type"), get.header("content-type"));
         assert_eq!(head.header("content-length"), Some(get.body.len().to_string().as_str()));
@@ -229,7 +274,8 @@ fn options_answers_only_configured_origins() {
     assert!(matches!(allowed.status, 200 | 204), "{allowed:?}");
     assert_eq!(allowed.header("access-control-allow-origin"), Some("https://demo.example"));
     assert!(allowed.header("access-control-allow-methods").is_some_and(|methods| methods.contains("POST")));
-    for origin in ["https://evil.example", "https://demo.example.evil.example", "http://demo.example", "null"] {
+    for origin in ["https://evil.example", "https://demo.example.evil.example", "http://demo.example", "null"]
+    {
         assert_eq!(preflight(origin).header("access-control-allow-origin"), None, "{origin}");
     }
     let plain = node.send(&Request::new("OPTIONS", "/v1/payments"));
@@ -256,7 +302,8 @@ fn other_types_than_json_are_refused() {
         let response = node.send(&request);
         assert_eq!(response.status, status, "{name}: {value}: {}", response.text());
     }
-    let encoded = Request::post("/v1/payments", body).bearer(&account.api_key).header("content-encoding", "gzip");
+    let encoded =
+        Request::post("/v1/payments", body).bearer(&account.api_key).header("content-encoding", "gzip");
     node.send(&encoded).expect_error(415, "AP-2004");
 }
 
@@ -293,7 +340,10 @@ fn rates_are_limited_and_say_when_to_come_back() {
     assert_eq!(answers, [201, 201, 201, 429]);
     let refused = create();
     for name in ["retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"] {
-        assert!(refused.header(name).is_some_and(|value| value.parse::<u64>().is_ok()), "{name}: {refused:?}");
+        assert!(
+            refused.header(name).is_some_and(|value| value.parse::<u64>().is_ok()),
+            "{name}: {refused:?}"
+        );
     }
     assert_eq!(refused.expect_error(429, "AP-3002").at("/error/retryable"), true);
 

@@ -3,9 +3,12 @@
 //! One binary with a module per question. Nothing here asserts how long anything takes; waiting ends with patience, far
 //! above any real need.
 
+#![expect(clippy::print_stdout, reason = "seeds are printed, so that a failure can be repeated")]
+
 mod crash;
 mod guide;
 mod idempotency;
+mod journal;
 mod limits;
 mod operations;
 mod payments;

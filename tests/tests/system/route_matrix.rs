@@ -68,8 +68,16 @@ const ROWS: &[Row] = &[
     row("POST /v1/agents", |_, _| Request::post("/v1/agents", r#"{"name":"matrix"}"#), Foreign::Own),
     row("GET /v1/agents/me", |_, _| Request::get("/v1/agents/me"), Foreign::Own),
     row("GET /v1/agents/{agent_id}", |_, w| Request::get(w.agent_path("")), Foreign::NotFound("AP-2002")),
-    row("POST /v1/agents/{agent_id}/keys", |_, w| Request::post(w.agent_path("/keys"), "{}"), Foreign::NotFound("AP-2002")),
-    row("GET /v1/agents/{agent_id}/keys", |_, w| Request::get(w.agent_path("/keys")), Foreign::NotFound("AP-2002")),
+    row(
+        "POST /v1/agents/{agent_id}/keys",
+        |_, w| Request::post(w.agent_path("/keys"), "{}"),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "GET /v1/agents/{agent_id}/keys",
+        |_, w| Request::get(w.agent_path("/keys")),
+        Foreign::NotFound("AP-2002"),
+    ),
     row(
         "POST /v1/agents/{agent_id}/keys/rotate",
         |_, w| Request::post(w.agent_path("/keys/rotate"), r#"{"overlap_seconds":3600}"#),
@@ -116,7 +124,9 @@ const ROWS: &[Row] = &[
     row("POST /v1/payments", |_, w| Request::post("/v1/payments", w.payment()), Foreign::NotFound("AP-1001")),
     row(
         "POST /v1/payments/batch",
-        |_, w| Request::post("/v1/payments/batch", format!(r#"{{"payments":[{}],"atomic":false}}"#, w.payment())),
+        |_, w| {
+            Request::post("/v1/payments/batch", format!(r#"{{"payments":[{}],"atomic":false}}"#, w.payment()))
+        },
         Foreign::RefusedItems,
     ),
     row("GET /v1/payments", |_, _| Request::get("/v1/payments"), Foreign::Own),
@@ -229,10 +239,18 @@ fn expected(auth: &str, is_read: bool, foreign: Foreign, credential: Credential)
         Foreign::RefusedItems => Expected::RefusedItems,
     };
     match (auth, credential) {
-        ("none", _) | ("runtime_or_owner" | "owner", Owner) | ("runtime_or_owner", Runtime) => Expected::Success,
+        ("none", _) | ("runtime_or_owner" | "owner", Owner) | ("runtime_or_owner", Runtime) => {
+            Expected::Success
+        }
         ("admin", Admin) => Expected::Success,
         ("admin", OtherRuntime | OtherOwner | ReadOnly | Runtime | Owner) => FORBIDDEN,
-        ("runtime_or_owner", ReadOnly) => if is_read { Expected::Success } else { FORBIDDEN },
+        ("runtime_or_owner", ReadOnly) => {
+            if is_read {
+                Expected::Success
+            } else {
+                FORBIDDEN
+            }
+        }
         ("runtime_or_owner", OtherRuntime | OtherOwner) | ("owner", OtherOwner) => of_foreign,
         // The kind of key is judged before the object, so this says nothing about the object.
         ("owner", Runtime | ReadOnly | OtherRuntime) => FORBIDDEN,

@@ -35,25 +35,43 @@ fn ambiguous_requests_are_refused_and_nothing_follows_them() {
     let chunked = format!("0\r\n\r\n{hidden}");
     let length = hidden.len();
     let table = [
-        ("TE and CL", format!("{start}transfer-encoding: chunked\r\ncontent-length: {length}\r\n\r\n{chunked}")),
+        (
+            "TE and CL",
+            format!("{start}transfer-encoding: chunked\r\ncontent-length: {length}\r\n\r\n{chunked}"),
+        ),
         ("CL and TE", format!("{start}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n{chunked}")),
         ("two different CL", format!("{start}content-length: 0\r\ncontent-length: {length}\r\n\r\n{hidden}")),
         ("CL list", format!("{start}content-length: 0, {length}\r\n\r\n{hidden}")),
         ("CL with sign", format!("{start}content-length: +0\r\n\r\n{hidden}")),
         ("negative CL", format!("{start}content-length: -1\r\n\r\n{hidden}")),
         ("hex CL", format!("{start}content-length: 0x0\r\n\r\n{hidden}")),
-        ("CL too large for any integer", format!("{start}content-length: 18446744073709551616\r\n\r\n{hidden}")),
-        ("obs-fold", format!("{start}x-folded: a\r\n content-length: 0\r\ncontent-length: 0\r\n\r\n{hidden}")),
+        (
+            "CL too large for any integer",
+            format!("{start}content-length: 18446744073709551616\r\n\r\n{hidden}"),
+        ),
+        (
+            "obs-fold",
+            format!("{start}x-folded: a\r\n content-length: 0\r\ncontent-length: 0\r\n\r\n{hidden}"),
+        ),
         ("space before colon", format!("{start}content-length : 0\r\n\r\n{hidden}")),
         ("space in name", format!("{start}content length: 0\r\n\r\n{hidden}")),
         ("unknown TE", format!("{start}transfer-encoding: gzip\r\n\r\n{chunked}")),
         ("TE not last chunked", format!("{start}transfer-encoding: chunked, identity\r\n\r\n{chunked}")),
-        ("TE twice", format!("{start}transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n{chunked}")),
+        (
+            "TE twice",
+            format!("{start}transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n{chunked}"),
+        ),
         ("TE with vertical tab", format!("{start}transfer-encoding: \x0bchunked\r\n\r\n{chunked}")),
-        ("bare CR in a value", format!("{start}x: a\rcontent-length: 0\r\ncontent-length: 0\r\n\r\n{hidden}")),
+        (
+            "bare CR in a value",
+            format!("{start}x: a\rcontent-length: 0\r\ncontent-length: 0\r\n\r\n{hidden}"),
+        ),
         ("NUL in a value", format!("{start}x: a\0b\r\ncontent-length: 0\r\n\r\n{hidden}")),
         ("chunk size with sign", format!("{start}transfer-encoding: chunked\r\n\r\n+0\r\n\r\n{hidden}")),
-        ("chunk size too large", format!("{start}transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n\r\n{hidden}")),
+        (
+            "chunk size too large",
+            format!("{start}transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n\r\n{hidden}"),
+        ),
         ("chunk without CRLF", format!("{start}transfer-encoding: chunked\r\n\r\n1\r\nxx0\r\n\r\n{hidden}")),
         ("no version", format!("POST /v1/payments\r\nhost: test\r\n\r\n{hidden}")),
         ("HTTP/3 in text", "GET /healthz HTTP/3.0\r\nhost: test\r\n\r\n".to_owned()),
@@ -74,7 +92,10 @@ fn bare_line_feeds_are_read_one_way() {
     let node = Node::start();
     let account = Account::funded(&node, "line-feeds", "100");
     let mut connection: Connection = node.connect();
-    let bytes = format!("GET /healthz HTTP/1.1\nhost: test\nx: y\n\n{}", "GET /version HTTP/1.1\r\nhost: test\r\n\r\n");
+    let bytes = format!(
+        "GET /healthz HTTP/1.1\nhost: test\nx: y\n\n{}",
+        "GET /version HTTP/1.1\r\nhost: test\r\n\r\n"
+    );
     connection.write(bytes.as_bytes()).expect("sent");
     match connection.read(false) {
         Ok(first) if first.status == 200 => {

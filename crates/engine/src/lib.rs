@@ -1,1 +1,44 @@
-//! engine
+//! The engine: actors that own wallets and the directory, over one log.
+//!
+//! Owner of state: each wallet's actor (or its slot in the registry while at rest) and the directory actor; the commit
+//! stream owns the totals. Threads: the log's own, one for the history index, and the tokio runtime it is started on.
+//! Invariants: one decision is one record; nothing is answered, and nothing is read, above the delivered position;
+//! only the owner of a constraint decides it; replay applies the same records with the same functions.
+//! Non-goals: HTTP, configuration, files, the system clock, randomness (all given from outside).
+
+mod admission;
+mod batch;
+mod clock;
+mod commit;
+mod delivered;
+mod directory;
+mod engine;
+mod follower;
+mod metrics;
+mod options;
+mod reads;
+mod recovery;
+mod refusal;
+mod registry;
+mod release;
+mod sharded;
+mod shared;
+mod snapshots;
+mod status;
+mod totals;
+mod views;
+mod wallet;
+
+pub use admission::{AgentMeter, Remaining, RetryAfterMs};
+pub use clock::{Clock, Entropy};
+pub use engine::{Engine, ShutdownError};
+pub use options::Options;
+pub use recovery::{Audit, StartError, audit};
+pub use refusal::Refusal;
+pub use snapshots::SnapshotError;
+pub use status::{Phase, Status};
+pub use views::{
+    Answer, Caller, Cursor, EntryView, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, Page,
+    PageRequest, PayBatch, PaymentFilter, PaymentReceipt, TimeRange, Transaction, TrialBalance,
+    TrialBalanceRow, WalletView,
+};

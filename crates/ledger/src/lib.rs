@@ -1,1 +1,56 @@
-//! ledger
+//! Pure rules of the ledger: what may happen, what a fact changes, and in which order refusals are found.
+//!
+//! Role: `decide_*` turns a command and the owner's state into a [`Decision`]; `apply` folds a fact into the state.
+//! Owner of state: none. Every function works on what it is given, on the caller's thread.
+//! Invariants: the postings of a fact sum to zero per currency; a decision never spends more than `available`;
+//! folding a fact cannot fail (it asserts). All arithmetic is checked, in release builds too.
+//! Non-goals: I/O, clocks, randomness, serialisation, asynchrony. Time, ids and limits come in as arguments.
+// Tests may add plainly: there an overflow panics.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+mod agent;
+mod amount;
+mod batch;
+mod currency;
+mod decision;
+mod denial;
+mod directory;
+mod fact;
+mod fees;
+mod freeze;
+mod funding;
+mod idempotency;
+mod ids;
+mod payment;
+mod posting;
+mod rail;
+mod rules;
+mod seal;
+mod time;
+mod wallet;
+
+pub use agent::{Agent, Key, KeyKind, Scopes};
+pub use amount::{Amount, AmountError};
+pub use batch::{
+    BATCH_ITEMS_MAX, BatchCommand, BatchItem, BatchPayment, ItemOutcome, PaymentBatch, decide_batch,
+};
+pub use currency::{Currency, CurrencyError};
+pub use decision::Decision;
+pub use denial::Denial;
+pub use directory::{
+    AgentCreated, AgentFact, KeyAdded, KeyRevoked, KeysRotated, OpenWalletCommand, WalletOpened,
+    decide_add_key, decide_open_wallet, decide_revoke_key, decide_rotate,
+};
+pub use fact::Fact;
+pub use fees::{BASIS_POINTS_MAX, FeeSchedule};
+pub use freeze::{StatusChange, decide_status};
+pub use funding::{FundCommand, Funding, decide_funding};
+pub use idempotency::{IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, KeyScope, KeyUse, KeyVerdict};
+pub use ids::{AgentId, IdError, KeyId, PaymentId, WalletId};
+pub use payment::{PayCommand, Payee, Payment, decide_payment};
+pub use posting::{Account, Balance, Posting, SystemAccount, Totals, Transfer, assert_balanced};
+pub use rail::{Rail, RailSet};
+pub use rules::{Rules, RulesError};
+pub use seal::{IdSealer, RecordAddress, SealedKind};
+pub use time::{Position, Timestamp};
+pub use wallet::{Change, Parts, Wallet, WalletStatus};

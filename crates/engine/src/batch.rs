@@ -1,0 +1,229 @@
+//! Many payments in one request. Payments of one payer are one command to its owner and one record; several payers
+//! decide side by side. Item results come back in the order in which the items were given.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ledger::{
+    BatchCommand, BatchItem, BatchPayment, Denial, ItemOutcome, Parts, PayCommand, Payment, PaymentBatch,
+    WalletId,
+};
+use tokio::sync::oneshot;
+use wal::Lsn;
+
+use crate::{
+    Engine,
+    admission::Permit,
+    engine::settled,
+    refusal::Refusal,
+    release::{Gatherer, Parked, Reply, ReplyTo},
+    views::{Answer, Caller, PayBatch, PaymentReceipt},
+    wallet::Command,
+};
+
+type ItemResult = Result<Answer<PaymentReceipt>, Refusal>;
+
+/// Items of one payer, with their places in the request.
+struct Group {
+    payer: WalletId,
+    places: Vec<usize>,
+    items: Vec<BatchItem>,
+}
+
+pub(crate) async fn pay(
+    engine: &Engine,
+    caller: &Caller,
+    request: PayBatch,
+) -> Result<Answer<Vec<ItemResult>>, Refusal> {
+    let count = request.items.len();
+    if count == 0 {
+        return Ok(Answer::first(Vec::new()));
+    }
+    let mut permit = engine.admit(&caller.meter, u32::try_from(count).unwrap_or(u32::MAX))?;
+    let PayBatch { items, atomic, key, at } = request;
+    let groups = group(engine, caller, items);
+    if atomic && groups.len() > 1 {
+        return Err(Denial::MixedPayers.into());
+    }
+    if key.is_some() && groups.len() > 1 {
+        // One of the payers may know this key from another request: found out before anything moves.
+        let check = |group: &Group| (group.payer, Command::CheckKey { key: key.clone().expect("present") });
+        for reply in gather(engine, groups.iter().map(check), |_| None).await? {
+            settled(Ok(reply))?;
+        }
+    }
+    let single = groups.len() == 1;
+    let mut places = Vec::with_capacity(groups.len());
+    let mut weights = Vec::with_capacity(groups.len());
+    let mut commands = Vec::with_capacity(groups.len());
+    for group in groups {
+        let Group { payer, places: group_places, mut items } = group;
+        weights.push(u32::try_from(items.len()).unwrap_or(u32::MAX));
+        let alone = !single && key.is_none() && items.len() == 1 && items[0].refused.is_none();
+        let command = if alone {
+            Command::Pay(payment_of(caller, payer, items.remove(0), at))
+        } else {
+            Command::Batch(BatchCommand { caller: caller.agent, payer, items, atomic, key: key.clone(), at })
+        };
+        commands.push((payer, command));
+        places.push(group_places);
+    }
+    let replies = gather(engine, commands.into_iter(), |index| Some(permit.split(weights[index]))).await?;
+
+    let mut results: Vec<Option<ItemResult>> = std::iter::repeat_with(|| None).take(count).collect();
+    let mut all_replayed = true;
+    for (reply, places) in replies.into_iter().zip(places) {
+        let (outcomes, replayed) = expand(engine, reply, places.len()).await?;
+        // The refusal of an only group is the refusal of the request.
+        let outcomes = match outcomes {
+            Ok(outcomes) => outcomes,
+            Err(refusal) if single => return Err(refusal),
+            Err(refusal) => places.iter().map(|_| Err(refusal.clone())).collect(),
+        };
+        all_replayed &= replayed;
+        for (place, outcome) in places.into_iter().zip(outcomes) {
+            results[place] = Some(outcome);
+        }
+    }
+    let results =
+        results.into_iter().map(|result| result.expect("every item belongs to one group")).collect();
+    Ok(Answer { value: results, replayed: all_replayed })
+}
+
+/// Groups items by payer, in the order in which payers first come up, and checks payees.
+fn group(engine: &Engine, caller: &Caller, items: Vec<(WalletId, BatchItem)>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut by_payer: HashMap<WalletId, usize> = HashMap::new();
+    for (place, (payer, mut item)) in items.into_iter().enumerate() {
+        if item.refused.is_none() {
+            item.refused = match engine.check_payee(caller, payer, &item.payee) {
+                Ok(()) => None,
+                Err(Refusal::Denied(denial)) => Some(denial),
+                Err(_) => unreachable!("the check of a payee only denies"),
+            };
+        }
+        // Nearly every batch has one payer: the last group is tried before the map is asked.
+        let index = match groups.last() {
+            Some(last) if last.payer == payer => groups.len() - 1,
+            _ => *by_payer.entry(payer).or_insert_with(|| {
+                groups.push(Group { payer, places: Vec::new(), items: Vec::new() });
+                groups.len() - 1
+            }),
+        };
+        groups[index].places.push(place);
+        groups[index].items.push(item);
+    }
+    groups
+}
+
+fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Timestamp) -> PayCommand {
+    PayCommand {
+        caller: caller.agent,
+        payer,
+        payee: item.payee,
+        amount: item.amount,
+        currency: item.currency,
+        rail: item.rail,
+        description: item.description,
+        metadata: item.metadata,
+        key: item.key,
+        at,
+    }
+}
+
+/// Sends one command to each owner and waits for all replies, in order.
+async fn gather(
+    engine: &Engine,
+    commands: impl ExactSizeIterator<Item = (WalletId, Command)>,
+    mut permit: impl FnMut(usize) -> Option<Permit>,
+) -> Result<Vec<Reply>, Refusal> {
+    let (gatherer, receiver) = Gatherer::new(commands.len());
+    for (index, (payer, command)) in commands.enumerate() {
+        let to = ReplyTo::Gathered(Arc::clone(&gatherer), index);
+        engine.push(payer, command, Parked { to, permit: permit(index) });
+    }
+    drop(gatherer);
+    wait(receiver).await
+}
+
+async fn wait(receiver: oneshot::Receiver<Vec<Option<Reply>>>) -> Result<Vec<Reply>, Refusal> {
+    let replies = receiver.await.map_err(|_| Refusal::OutcomeUnknown)?;
+    Ok(replies.into_iter().map(|reply| reply.expect("woken when complete")).collect())
+}
+
+/// Results of one owner's reply, one per item of its group, and whether the whole of it is a repetition.
+async fn expand(
+    engine: &Engine,
+    reply: Reply,
+    count: usize,
+) -> Result<(Result<Vec<ItemResult>, Refusal>, bool), Refusal> {
+    match reply {
+        Reply::Batch(lsn, batch) => Ok((Ok(items(engine, lsn, *batch).await), false)),
+        Reply::Payment(lsn, payment) => {
+            let id = engine.shared().payment_id(lsn.get(), 0);
+            Ok((Ok(vec![Ok(Answer::first(PaymentReceipt { id, payment: *payment }))]), false))
+        }
+        Reply::Replay(place) => match engine.reads().batch_or_payment(place).await? {
+            BatchOrPayment::Batch(batch) => {
+                assert_eq!(batch.items.len(), count, "the fingerprint covers the number of items");
+                Ok((Ok(items(engine, Some(Lsn::new(place.lsn)), batch).await), true))
+            }
+            BatchOrPayment::Payment(receipt) => Ok((Ok(vec![Ok(Answer::again(receipt))]), true)),
+        },
+        Reply::Refused(refusal) => Ok((Err(refusal), false)),
+        reply => unreachable!("a payer answered with something it was not asked for: {reply:?}"),
+    }
+}
+
+/// What a remembered key can point at when a batch is repeated.
+pub(crate) enum BatchOrPayment {
+    Batch(PaymentBatch),
+    Payment(PaymentReceipt),
+}
+
+async fn items(engine: &Engine, lsn: Option<Lsn>, batch: PaymentBatch) -> Vec<ItemResult> {
+    let mut results: Vec<ItemResult> = Vec::with_capacity(batch.items.len());
+    let terms = Terms { payer: batch.payer, currency: batch.currency, held: batch.held_after, at: batch.at };
+    for (item, outcome) in (0u32..).zip(batch.items) {
+        let result = match outcome {
+            ItemOutcome::Paid(paid) => {
+                let lsn = lsn.expect("a batch that paid has a record");
+                let id = engine.shared().payment_id(lsn.get(), item);
+                Ok(Answer::first(PaymentReceipt { id, payment: terms.payment(paid) }))
+            }
+            ItemOutcome::Denied(denial) => Err(denial.into()),
+            ItemOutcome::Replayed(place) => engine.reads().payment(place).await.map(Answer::again),
+            ItemOutcome::Repeated { item } => {
+                let earlier = usize::try_from(item).ok().and_then(|item| results.get(item)).cloned();
+                earlier.expect("an item repeats an earlier one").map(|answer| Answer::again(answer.value))
+            }
+        };
+        results.push(result);
+    }
+    results
+}
+
+/// What all items of a batch share.
+struct Terms {
+    payer: WalletId,
+    currency: ledger::Currency,
+    held: ledger::Amount,
+    at: ledger::Timestamp,
+}
+
+impl Terms {
+    fn payment(&self, paid: BatchPayment) -> Payment {
+        Payment {
+            payer: self.payer,
+            payee: paid.payee,
+            amount: paid.amount,
+            fee: paid.fee,
+            currency: self.currency,
+            rail: paid.rail,
+            description: paid.description,
+            metadata: paid.metadata,
+            key: paid.key,
+            at: self.at,
+            balance_after: Parts { available: paid.available_after, held: self.held },
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The commit stream: after each sync it walks the batch in log order, delivers every record's postings to the owners
+//! that did not decide it, moves the delivered position, and only then releases the replies that waited.
+//!
+//! Runs as one task. Nothing in it can refuse: what is in the log has happened.
+
+use std::sync::Arc;
+
+use journal::{Owner, View};
+use ledger::{Account, Fact, Position, Posting, Wallet};
+use tokio::sync::mpsc;
+use wal::{Committed, Event, Lsn};
+
+use crate::{
+    release::Companion,
+    shared::Shared,
+    totals::{SUSPENSE, TotalsAt},
+};
+
+/// Delivers batches until the log's thread ends.
+pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::UnboundedReceiver<Event<Companion>>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Committed(committed) => deliver(&shared, committed),
+            Event::Poisoned { error, companions } => fail(&shared, &error, companions),
+        }
+    }
+}
+
+fn deliver(shared: &Shared, mut committed: Committed<Companion>) {
+    if committed.stats().records > 0 {
+        let mut totals = shared.totals.lock();
+        for (lsn, payload) in committed.records() {
+            let view = journal::view(payload).expect("a batch that was just written reads back");
+            post(shared, &mut totals, lsn, &view);
+        }
+        totals.end = committed.end();
+    }
+    shared.delivered.advance(committed.end());
+    shared.metrics.batch(committed.stats(), committed.companions.len());
+    for companion in committed.companions.drain(..) {
+        companion.release();
+    }
+}
+
+/// The log failed: everybody who waits is told that the outcome is unknown, and the process is told to end.
+fn fail(shared: &Shared, error: &wal::Error, companions: Vec<Companion>) {
+    tracing::error!(%error, waiting = companions.len(), "the log failed; nothing more is acknowledged");
+    shared.status.set_failed();
+    for companion in companions {
+        companion.fail();
+    }
+}
+
+/// Everything that the record at `lsn` does to others than its owner.
+fn post(shared: &Shared, totals: &mut TotalsAt, lsn: Lsn, view: &View<'_>) {
+    match view.owner() {
+        Owner::Wallet(_) => {
+            let mut currency = None;
+            view.for_each_foreign(|posting| {
+                currency = Some(posting.currency);
+                post_foreign(shared, totals, lsn, posting);
+            });
+            // A record without foreign postings moves no money: it would not balance.
+            if let (Some(currency), Some(change)) = (currency, view.change()) {
+                totals.post_owner(currency, &change);
+            }
+        }
+        Owner::Directory(_) => {
+            let fact = view.to_fact().expect("a record that was just written reads back");
+            publish(shared, lsn, &fact);
+        }
+    }
+}
+
+fn post_foreign(shared: &Shared, totals: &mut TotalsAt, lsn: Lsn, posting: Posting) {
+    match posting.account {
+        Account::Wallet(wallet)
+            if shared.registry.credit(wallet, posting.delta, position(lsn, posting.item)) =>
+        {
+            totals.post_wallets(posting.currency, posting.delta);
+        }
+        Account::Wallet(_) => totals.system.post(&Posting { account: SUSPENSE, ..posting }),
+        Account::System(_) => totals.system.post(&posting),
+    }
+}
+
+/// Position of item `item` of the record at `lsn`. A record has more bytes than items, so positions are unique.
+pub(crate) fn position(lsn: Lsn, item: u32) -> Position {
+    Position::new(lsn.get() + u64::from(item))
+}
+
+/// Makes a directory record visible: wallets come to life, keys open doors or close them.
+pub(crate) fn publish(shared: &Shared, lsn: Lsn, fact: &Fact) {
+    match fact {
+        Fact::AgentCreated(created) => {
+            shared.directory.publish_agent(created.agent, &created.keys);
+            let wallet = Wallet::open(created.agent, created.currency, None, created.at, position(lsn, 0));
+            shared.registry.insert(created.wallet, wallet);
+        }
+        Fact::WalletOpened(opened) => {
+            let wallet = Wallet::open(
+                opened.agent,
+                opened.currency,
+                opened.label.clone(),
+                opened.at,
+                position(lsn, 0),
+            );
+            shared.registry.insert(opened.wallet, wallet);
+        }
+        Fact::KeyAdded(added) => shared.directory.publish_key(added.agent, &added.key),
+        Fact::KeyRevoked(revoked) => shared.directory.publish_revoked(revoked.key, revoked.at),
+        Fact::KeysRotated(rotated) => {
+            shared.directory.publish_rotated(rotated.agent, &rotated.key, rotated.old_expire_at);
+        }
+        Fact::Funding(_) | Fact::Payment(_) | Fact::PaymentBatch(_) | Fact::StatusChange(_) => {
+            unreachable!("owned by a wallet, not by the directory")
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The ractor shell of the directory.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::{
+    message::Message,
+    owner::{Agents, Owner},
+};
+use crate::shared::Shared;
+
+pub(super) struct DirectoryActor;
+
+pub(super) struct Arguments {
+    pub(super) agents: Agents,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Actor for DirectoryActor {
+    type Msg = Message;
+    type State = Owner;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Message>,
+        arguments: Arguments,
+    ) -> Result<Owner, ActorProcessingErr> {
+        Ok(Owner::new(arguments.agents, arguments.shared))
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Message>,
+        message: Message,
+        owner: &mut Owner,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Command(command, parked) => owner.carry_out(command, parked),
+            Message::Rows { after, limit, reply } => drop(reply.send(owner.rows(after, limit))),
+        }
+        Ok(())
+    }
+}

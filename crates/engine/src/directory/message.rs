@@ -1,0 +1,35 @@
+//! What can be asked of the directory.
+
+use ledger::{AgentId, Key, KeyId, OpenWalletCommand, Position, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::{release::Parked, views::NewAgent};
+
+pub(crate) enum Message {
+    /// A command from the face; its reply is parked until durable.
+    Command(Command, Parked),
+    /// Encoded snapshot rows of up to `limit` agents that follow `after`.
+    Rows { after: Option<AgentId>, limit: usize, reply: oneshot::Sender<RowsReply> },
+}
+
+pub(crate) enum Command {
+    /// Register an agent with its keys and its first wallet.
+    Create(Box<NewAgent>),
+    /// Open a further wallet.
+    OpenWallet { agent: AgentId, command: OpenWalletCommand },
+    /// Add a key.
+    AddKey { agent: AgentId, key: Box<Key> },
+    /// Revoke a key.
+    RevokeKey { agent: AgentId, key: KeyId, at: Timestamp },
+    /// Add a runtime key and let the others expire.
+    Rotate { agent: AgentId, key: Box<Key>, old_expire_at: Timestamp },
+    /// The agent as it stands.
+    Read(AgentId),
+}
+
+/// Snapshot rows of some agents; fewer than asked for means that there are no more.
+pub(crate) struct RowsReply {
+    pub(crate) rows: Vec<Vec<u8>>,
+    pub(crate) last: Option<AgentId>,
+    pub(crate) decided: Position,
+}

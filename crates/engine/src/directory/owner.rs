@@ -1,0 +1,159 @@
+//! What the directory does with a command: decide by the pure rules, append the record, change the agent, park the
+//! reply.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use journal::{Encode, RowRef, Scratch};
+use ledger::{Agent, AgentCreated, AgentFact, AgentId, Decision, Fact, KeyPlace, Position, Rules, WalletId};
+use wal::{Lsn, Refused};
+
+use super::message::{Command, RowsReply};
+use crate::{
+    refusal::Refusal,
+    release::{Companion, Parked, Reply},
+    shared::Shared,
+    views::NewAgent,
+};
+
+/// Every agent of the partition, in the order of their ids, so that a snapshot can walk them in steps.
+pub(crate) type Agents = BTreeMap<AgentId, Agent>;
+
+pub(super) struct Owner {
+    agents: Agents,
+    shared: Arc<Shared>,
+    scratch: Scratch,
+}
+
+impl Owner {
+    pub(super) fn new(agents: Agents, shared: Arc<Shared>) -> Self {
+        Self { agents, shared, scratch: Scratch::default() }
+    }
+
+    pub(super) fn carry_out(&mut self, command: Command, parked: Parked) {
+        let shared = self.shared.clone();
+        let rules = &shared.rules;
+        match command {
+            Command::Create(new) => self.create(*new, parked),
+            Command::Read(id) => self.read(id, parked),
+            Command::OpenWallet { agent, command } => self.decide(agent, parked, |agent| {
+                map(ledger::decide_open_wallet(agent, command, rules), AgentFact::WalletOpened)
+            }),
+            Command::AddKey { agent, key } => self.decide(agent, parked, |agent| {
+                map(ledger::decide_add_key(agent, *key, rules), AgentFact::KeyAdded)
+            }),
+            Command::RevokeKey { agent, key, at } => self.decide(agent, parked, |agent| {
+                map(ledger::decide_revoke_key(agent, key, at), AgentFact::KeyRevoked)
+            }),
+            Command::Rotate { agent, key, old_expire_at } => self.decide(agent, parked, |agent| {
+                map(ledger::decide_rotate(agent, *key, old_expire_at, rules), AgentFact::KeysRotated)
+            }),
+        }
+    }
+
+    pub(super) fn rows(&mut self, after: Option<AgentId>, limit: usize) -> RowsReply {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut reply = RowsReply { rows: Vec::with_capacity(limit), last: None, decided: Position::ZERO };
+        for (id, agent) in self.agents.range((start, Bound::Unbounded)).take(limit) {
+            journal::encode_row(RowRef::Agent(agent), &mut self.scratch);
+            reply.rows.push(self.scratch.bytes().to_vec());
+            reply.last = Some(*id);
+            reply.decided = reply.decided.max(agent.decided);
+        }
+        reply
+    }
+
+    fn create(&mut self, new: NewAgent, parked: Parked) {
+        let partition = self.shared.options.partition;
+        let created = AgentCreated {
+            agent: AgentId::new(partition, self.shared.random()),
+            name: new.name,
+            operator: new.operator,
+            metadata: new.metadata,
+            public_key: new.public_key,
+            keys: new.keys,
+            wallet: WalletId::new(partition, self.shared.random()),
+            currency: self.shared.options.default_currency,
+            at: new.at,
+        };
+        assert!(!self.agents.contains_key(&created.agent), "112 random bits do not come up twice");
+        // The reply shows the agent as the record will have made it; its position is set right below.
+        let shown = Agent::created(&created, Position::ZERO);
+        created.encode(&mut self.scratch);
+        match self.append(parked, Reply::Agent(Some(Box::new(shown)))) {
+            Ok(lsn) => {
+                let agent = Agent::created(&created, Position::new(lsn.get()));
+                self.agents.insert(created.agent, agent);
+            }
+            Err((parked, refused)) => parked.release(Reply::Refused(refused.into())),
+        }
+    }
+
+    fn read(&self, id: AgentId, parked: Parked) {
+        let agent = self.agents.get(&id);
+        let decided = agent.map_or(Position::ZERO, |agent| agent.decided);
+        self.shared.answer(decided, parked, Reply::Agent(agent.cloned().map(Box::new)));
+    }
+
+    /// Decides something about one existing agent and records it.
+    fn decide(&mut self, id: AgentId, parked: Parked, decide: impl FnOnce(&Agent) -> Decision<AgentFact>) {
+        let Some(agent) = self.agents.get(&id) else {
+            return parked.release(Reply::Refused(Refusal::UnknownAgent));
+        };
+        let decided = agent.decided;
+        match decide(agent) {
+            Decision::Fact(fact) => {
+                Fact::from(fact.clone()).encode(&mut self.scratch);
+                match self.append(parked, reply_of(&fact)) {
+                    Ok(lsn) => self.apply(&fact, lsn),
+                    Err((parked, refused)) => parked.release(Reply::Refused(refused.into())),
+                }
+            }
+            Decision::Denied(denial) => self.shared.answer(decided, parked, Reply::Refused(denial.into())),
+            Decision::Replay(place) => self.shared.answer(decided, parked, Reply::Replay(place)),
+        }
+    }
+
+    fn apply(&mut self, fact: &AgentFact, lsn: Lsn) {
+        let agent = self.agents.get_mut(&fact.agent()).expect("decided about above");
+        let applied = apply_agent_fact(agent, fact, lsn, &self.shared.rules);
+        assert!(applied, "a new record is above everything decided before");
+    }
+
+    /// Appends what was encoded last.
+    fn append(&self, parked: Parked, reply: Reply) -> Result<Lsn, (Parked, Refused)> {
+        let mut waiting = Some((parked, reply));
+        let appended = self.shared.wal.append_with(self.scratch.bytes(), |_| {
+            let (parked, reply) = waiting.take().expect("called once");
+            Companion { parked, reply }
+        });
+        appended.map_err(|refused| (waiting.expect("not called when the log refuses").0, refused))
+    }
+}
+
+/// The directory's side of the record at `lsn`; false when the agent knows it already. Live and in replay.
+pub(crate) fn apply_agent_fact(agent: &mut Agent, fact: &AgentFact, lsn: Lsn, rules: &Rules) -> bool {
+    let applied = agent.apply(fact, Position::new(lsn.get()));
+    if applied && let AgentFact::WalletOpened(opened) = fact {
+        opened.for_each_key(|hash, fingerprint, item| {
+            let place = KeyPlace { lsn: lsn.get(), item };
+            let retention_ms = rules.idempotency_retention_ms;
+            agent.idempotency.remember(hash, place, fingerprint, opened.at, retention_ms);
+        });
+    }
+    applied
+}
+
+fn reply_of(fact: &AgentFact) -> Reply {
+    match fact {
+        AgentFact::WalletOpened(opened) => Reply::Opened(Box::new(opened.clone())),
+        AgentFact::KeyAdded(_) | AgentFact::KeyRevoked(_) | AgentFact::KeysRotated(_) => Reply::Done,
+    }
+}
+
+fn map<F>(decision: Decision<F>, fact: impl FnOnce(F) -> AgentFact) -> Decision<AgentFact> {
+    match decision {
+        Decision::Fact(decided) => Decision::Fact(fact(decided)),
+        Decision::Denied(denial) => Decision::Denied(denial),
+        Decision::Replay(place) => Decision::Replay(place),
+    }
+}

@@ -1,0 +1,544 @@
+//! The engine's public face: start, commands, shutdown. Everything a request needs goes through [`Engine`]; nothing
+//! behind it is visible outside this crate.
+
+use std::{sync::Arc, time::Duration};
+
+use history::History;
+use ledger::{
+    Agent, AgentId, Denial, FundCommand, IdSealer, Key, KeyId, OpenWalletCommand, PayCommand, Payee, Payment,
+    Timestamp, WalletId, WalletStatus,
+};
+use parking_lot::Mutex;
+use snapshot::{Generation, SnapshotStore};
+use tokio::sync::{mpsc, oneshot};
+use wal::Log;
+
+use crate::{
+    admission::{Admission, AgentMeter, Permit},
+    batch,
+    clock::{Clock, Entropy},
+    commit,
+    delivered::Delivered,
+    directory::{self, PublishedDirectory},
+    follower::Follower,
+    metrics::Metrics,
+    options::Options,
+    reads::Reads,
+    recovery::{self, StartError},
+    refusal::Refusal,
+    registry::PushError,
+    release::{Parked, Reply, ReplyTo},
+    shared::Shared,
+    snapshots::{self, SnapshotError},
+    status::{Phase, Status},
+    views::{
+        Answer, Caller, EntryView, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, Page, PageRequest,
+        PayBatch, PaymentFilter, PaymentReceipt, TimeRange, Transaction, TrialBalance, WalletView,
+    },
+    wallet::{Command, Work, preview},
+};
+
+/// One partition's ledger: recovered, running, and asked through this handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    directory: directory::Handle,
+    snapshots: Arc<dyn SnapshotStore>,
+    /// One snapshot at a time.
+    snapshotting: tokio::sync::Mutex<()>,
+    reads: Reads,
+    follower: Mutex<Option<Follower>>,
+}
+
+/// A shutdown that could not keep its promise; the log still holds everything that was acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum ShutdownError {
+    #[error("{in_flight} payments were still under way at the deadline; their outcome is in the log")]
+    Deadline { in_flight: u32 },
+    #[error("the log could not be closed in order")]
+    Log(#[from] wal::Error),
+    #[error("the last snapshot could not be taken; the next start replays the log instead")]
+    Snapshot(#[from] SnapshotError),
+}
+
+impl Engine {
+    /// Recovers from snapshot and log on a blocking thread, then starts owners, commit stream and followers on the
+    /// current runtime.
+    pub async fn start(
+        options: Options,
+        storage: Arc<dyn wal::Storage>,
+        snapshots: Arc<dyn SnapshotStore>,
+        history: Option<History>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        status: Status,
+    ) -> Result<Self, StartError> {
+        options.rules.validate()?;
+        if !options.rules.currencies.contains(&options.default_currency) {
+            return Err(StartError::DefaultCurrency(options.default_currency));
+        }
+        let (log, rebuilt) = {
+            let (wal_options, rules) = (options.wal.clone(), options.rules.clone());
+            let (snapshots, status) = (snapshots.clone(), status.clone());
+            let recovering = tokio::task::spawn_blocking(move || {
+                let log = Log::open(storage, wal_options)?;
+                let rebuilt = recovery::recover(&log, &*snapshots, &rules, &status)?;
+                Ok::<_, StartError>((log, rebuilt))
+            });
+            recovering.await.expect("recovery does not panic")?
+        };
+        if let Some(risk) = log.residual_risk() {
+            tracing::warn!(risk, "recovery cannot exclude this");
+        }
+        tracing::info!(
+            records = rebuilt.records,
+            wallets = rebuilt.registry.len(),
+            agents = rebuilt.agents.len(),
+            end = log.end().get(),
+            "recovered"
+        );
+        let delivered = Arc::new(Delivered::default());
+        delivered.advance(log.end());
+        let published = PublishedDirectory::new();
+        for agent in rebuilt.agents.values() {
+            published.publish_agent(agent.id, &agent.keys);
+        }
+        let (events, batches) = mpsc::unbounded_channel();
+        // Unbounded, because a batch exists only for admitted commands, and those are bounded.
+        let wal = log.start(move |event| drop(events.send(event)))?;
+        let shared = Arc::new(Shared {
+            rules: options.rules.clone(),
+            registry: rebuilt.registry,
+            directory: published,
+            totals: Mutex::new(rebuilt.totals),
+            delivered,
+            admission: Admission::new(options.in_flight_max, options.in_flight_per_agent_max),
+            sealer: IdSealer::new(&options.id_key),
+            clock,
+            entropy,
+            status: status.clone(),
+            metrics: Metrics::new(),
+            wal,
+            options,
+        });
+        tokio::spawn(commit::run(shared.clone(), batches));
+        let directory = directory::Handle::start(rebuilt.agents, shared.clone()).await;
+        let follower = history.map(|history| Follower::start(history, &shared.wal.reader()));
+        let reads = Reads::new(shared.clone(), follower.as_ref().map(Follower::history));
+        let follower = Mutex::new(follower);
+        let snapshotting = tokio::sync::Mutex::default();
+        let engine = Self(Arc::new(Inner { shared, directory, snapshots, snapshotting, reads, follower }));
+        engine.spawn_housekeeping();
+        status.set_ready();
+        Ok(engine)
+    }
+
+    /// Where the engine stands.
+    pub fn status(&self) -> &Status {
+        &self.0.shared.status
+    }
+
+    /// The clock that was given at start.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.0.shared.clock
+    }
+
+    /// The settings that were given at start.
+    pub fn options(&self) -> &Options {
+        &self.0.shared.options
+    }
+
+    /// Figures for the metrics exporter. Costs a walk over the shards' lengths.
+    pub fn gauges(&self) -> Gauges {
+        let shared = &self.0.shared;
+        let durable_lsn = shared.wal.durable_lsn().get();
+        Gauges {
+            appended_lsn: shared.wal.appended_lsn().get(),
+            durable_lsn,
+            delivered_lsn: shared.delivered.end().get(),
+            wallets: shared.registry.len() as u64,
+            agents: shared.directory.agents(),
+            active_actors: shared.registry.active_len(),
+            in_flight: u64::from(shared.admission.in_flight()),
+            history_cursor: self.0.reads.history_cursor().unwrap_or(durable_lsn),
+        }
+    }
+
+    /// Sums of all accounts at the delivered position.
+    pub fn trial_balance(&self) -> TrialBalance {
+        self.0.shared.totals.lock().trial_balance()
+    }
+
+    /// A durable key.
+    pub fn key(&self, id: KeyId) -> Option<KeyRecord> {
+        self.0.shared.directory.key(id)
+    }
+
+    /// A durable agent.
+    pub async fn agent(&self, id: AgentId) -> Result<Option<Agent>, Refusal> {
+        match self.ask_directory(directory::Command::Read(id), None).await? {
+            Reply::Agent(agent) => Ok(agent.map(|agent| *agent)),
+            reply => unexpected(&reply),
+        }
+    }
+
+    /// Registers an agent with its keys and a first wallet.
+    pub async fn create_agent(&self, new: NewAgent) -> Result<Agent, Refusal> {
+        let permit = self.admit(&Arc::default(), 1)?;
+        match self.ask_directory(directory::Command::Create(Box::new(new)), Some(permit)).await? {
+            Reply::Agent(Some(agent)) => Ok(*agent),
+            reply => unexpected(&reply),
+        }
+    }
+
+    pub async fn add_key(&self, agent: AgentId, key: Key) -> Result<(), Refusal> {
+        self.change_keys(directory::Command::AddKey { agent, key: Box::new(key) }).await
+    }
+
+    pub async fn revoke_key(&self, agent: AgentId, key: KeyId, at: Timestamp) -> Result<(), Refusal> {
+        self.change_keys(directory::Command::RevokeKey { agent, key, at }).await
+    }
+
+    /// Adds a runtime key; the agent's other runtime keys end at `old_expire_at`.
+    pub async fn rotate_keys(
+        &self,
+        agent: AgentId,
+        key: Key,
+        old_expire_at: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.change_keys(directory::Command::Rotate { agent, key: Box::new(key), old_expire_at }).await
+    }
+
+    pub async fn open_wallet(
+        &self,
+        caller: &Caller,
+        command: OpenWallet,
+    ) -> Result<Answer<WalletView>, Refusal> {
+        let shared = &self.0.shared;
+        let permit = self.admit(&caller.meter, 1)?;
+        let command = OpenWalletCommand {
+            wallet: WalletId::new(shared.options.partition, shared.random()),
+            label: command.label,
+            currency: command.currency.unwrap_or(shared.options.default_currency),
+            key: command.key,
+            at: command.at,
+        };
+        let command = directory::Command::OpenWallet { agent: caller.agent, command };
+        match self.ask_directory(command, Some(permit)).await? {
+            Reply::Opened(opened) => Ok(Answer::first(WalletView::opened(&opened))),
+            Reply::Replay(place) => {
+                self.0.reads.opened(place).await.map(|fact| Answer::again(WalletView::opened(&fact)))
+            }
+            reply => unexpected(&reply),
+        }
+    }
+
+    /// A wallet of the caller, as its owner sees it once that is durable.
+    pub async fn wallet(&self, caller: &Caller, id: WalletId) -> Result<WalletView, Refusal> {
+        let shared = &self.0.shared;
+        let at = shared.clock.now();
+        self.owned(caller, id)?;
+        if let Some(view) = shared.registry.at_rest(id, |wallet| WalletView::of(id, wallet, at)) {
+            return Ok(view);
+        }
+        match self.ask(id, Command::Read { caller: caller.agent, at }, None).await? {
+            Reply::Wallet(view) => Ok(view),
+            reply => unexpected(&reply),
+        }
+    }
+
+    pub async fn fund(&self, caller: &Caller, command: FundCommand) -> Result<Answer<FundReceipt>, Refusal> {
+        let permit = self.admit(&caller.meter, 1)?;
+        self.owned(caller, command.wallet)?;
+        match self.ask(command.wallet, Command::Fund(command), Some(permit)).await? {
+            Reply::Funding(lsn, funding) => {
+                let id = self.0.shared.payment_id(lsn.get(), 0);
+                Ok(Answer::first(FundReceipt { id, funding: *funding }))
+            }
+            Reply::Replay(place) => self.0.reads.funding(place).await.map(Answer::again),
+            reply => unexpected(&reply),
+        }
+    }
+
+    /// Freezes or unfreezes a wallet of the caller.
+    pub async fn set_status(
+        &self,
+        caller: &Caller,
+        id: WalletId,
+        wanted: WalletStatus,
+        at: Timestamp,
+    ) -> Result<WalletView, Refusal> {
+        let permit = self.admit(&caller.meter, 1)?;
+        self.owned(caller, id)?;
+        match self.ask(id, Command::SetStatus { caller: caller.agent, wanted, at }, Some(permit)).await? {
+            Reply::Wallet(view) => Ok(view),
+            reply => unexpected(&reply),
+        }
+    }
+
+    /// Makes one payment; answers once it is durable and its payee has been credited.
+    pub async fn pay(&self, caller: &Caller, command: PayCommand) -> Result<Answer<PaymentReceipt>, Refusal> {
+        let permit = self.admit(&caller.meter, 1)?;
+        let payer = command.payer;
+        self.check_payee(caller, payer, &command.payee)?;
+        match self.ask(payer, Command::Pay(command), Some(permit)).await? {
+            Reply::Payment(lsn, payment) => {
+                let id = self.0.shared.payment_id(lsn.get(), 0);
+                Ok(Answer::first(PaymentReceipt { id, payment: *payment }))
+            }
+            Reply::Replay(place) => self.0.reads.payment(place).await.map(Answer::again),
+            reply => unexpected(&reply),
+        }
+    }
+
+    /// What [`Self::pay`] would do now. Writes nothing and binds nobody.
+    pub async fn dry_run(&self, caller: &Caller, command: PayCommand) -> Result<Payment, Refusal> {
+        let shared = &self.0.shared;
+        let payer = command.payer;
+        self.check_payee(caller, payer, &command.payee)?;
+        let at_rest =
+            shared.registry.at_rest(payer, |wallet| preview(wallet, command.clone(), &shared.rules));
+        let reply = match at_rest {
+            Some(Reply::Refused(refusal)) => return Err(refusal),
+            Some(reply) => reply,
+            None => self.ask(payer, Command::Preview(command), None).await?,
+        };
+        match reply {
+            Reply::Preview(payment) => Ok(*payment),
+            Reply::Replay(place) => self.0.reads.payment(place).await.map(|receipt| receipt.payment),
+            reply => unexpected(&reply),
+        }
+    }
+
+    /// Makes many payments, grouped by payer; one result per item, in order.
+    pub async fn pay_batch(
+        &self,
+        caller: &Caller,
+        request: PayBatch,
+    ) -> Result<Answer<Vec<Result<Answer<PaymentReceipt>, Refusal>>>, Refusal> {
+        batch::pay(self, caller, request).await
+    }
+
+    /// What a `tx_` id names, for its payer's or payee's agent.
+    pub async fn transaction(&self, caller: AgentId, id: ledger::PaymentId) -> Result<Transaction, Refusal> {
+        self.0.reads.transaction(caller, id).await
+    }
+
+    /// Payments of the caller's wallets, newest first.
+    pub async fn payments(
+        &self,
+        caller: AgentId,
+        filter: PaymentFilter,
+        page: PageRequest,
+    ) -> Result<Page<Transaction>, Refusal> {
+        let wallets = match filter.wallet {
+            Some(wallet) if self.owner_of(wallet) == Some(caller) => vec![wallet],
+            Some(_) => return Err(Denial::UnknownWallet.into()),
+            None => self.agent(caller).await?.map(|agent| agent.wallets).ok_or(Refusal::UnknownAgent)?,
+        };
+        self.0.reads.payments(wallets, filter, page).await
+    }
+
+    /// The statement of one wallet of the caller, newest first.
+    pub async fn entries(
+        &self,
+        caller: AgentId,
+        wallet: WalletId,
+        range: TimeRange,
+        page: PageRequest,
+    ) -> Result<Page<EntryView>, Refusal> {
+        if self.owner_of(wallet) != Some(caller) {
+            return Err(Denial::UnknownWallet.into());
+        }
+        self.0.reads.entries(wallet, range, page).await
+    }
+
+    /// Takes a snapshot while payments go on.
+    pub async fn snapshot_now(&self) -> Result<Generation, SnapshotError> {
+        let _one_at_a_time = self.0.snapshotting.lock().await;
+        let inner = self.0.clone();
+        let runtime = tokio::runtime::Handle::current();
+        let taking = tokio::task::spawn_blocking(move || {
+            snapshots::take(&inner.shared, &inner.directory, &*inner.snapshots, &runtime)
+        });
+        taking.await.map_err(|_| SnapshotError::Stopping)?
+    }
+
+    /// Stops admission, lets what is under way finish, takes a last snapshot and closes the log.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<Generation, ShutdownError> {
+        let shared = &self.0.shared;
+        shared.status.set_stopping();
+        let drained = tokio::time::timeout(deadline, async {
+            while shared.admission.in_flight() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let drained = drained.await.is_ok();
+        let in_flight = shared.admission.in_flight();
+        let snapshot = self.snapshot_now().await;
+        let follower = self.0.follower.lock().take();
+        let wal = shared.wal.clone();
+        let closing = tokio::task::spawn_blocking(move || {
+            if let Some(follower) = follower {
+                follower.stop();
+            }
+            wal.close()
+        });
+        closing.await.expect("closing does not panic")?;
+        shared.status.set_stopped();
+        if !drained {
+            return Err(ShutdownError::Deadline { in_flight });
+        }
+        Ok(snapshot?)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.0.reads
+    }
+
+    /// Takes places for a command that will change something, unless the engine takes none now.
+    pub(crate) fn admit(&self, meter: &Arc<AgentMeter>, weight: u32) -> Result<Permit, Refusal> {
+        let shared = &self.0.shared;
+        match shared.status.phase() {
+            Phase::Ready => shared.admission.admit(meter, weight),
+            Phase::ReadOnly => Err(Refusal::ReadOnly),
+            Phase::Recovering { .. } | Phase::Failed | Phase::Stopping | Phase::Stopped => {
+                Err(Refusal::Stopping)
+            }
+        }
+    }
+
+    /// Existence, currency and identity never change, so the face checks them; the payer's owner decides the rest.
+    /// Whose wallet it is comes first: nobody learns anything through a wallet that is not theirs.
+    pub(crate) fn check_payee(&self, caller: &Caller, payer: WalletId, payee: &Payee) -> Result<(), Refusal> {
+        let currency = self.owned(caller, payer)?;
+        let Payee::Wallet(payee) = payee else { return Ok(()) };
+        let Some((_, payee_currency)) = self.0.shared.registry.facts(*payee) else {
+            return Err(Denial::UnknownPayee.into());
+        };
+        if *payee == payer {
+            return Err(Denial::SameWallet.into());
+        }
+        if payee_currency != currency {
+            return Err(Denial::CurrencyMismatch { wallet: payee_currency, requested: currency }.into());
+        }
+        Ok(())
+    }
+
+    /// The currency of a wallet, if it is the caller's.
+    fn owned(&self, caller: &Caller, id: WalletId) -> Result<ledger::Currency, Refusal> {
+        match self.0.shared.registry.facts(id) {
+            Some((agent, currency)) if agent == caller.agent => Ok(currency),
+            _ => Err(Denial::UnknownWallet.into()),
+        }
+    }
+
+    fn owner_of(&self, id: WalletId) -> Option<AgentId> {
+        self.0.shared.registry.facts(id).map(|(agent, _)| agent)
+    }
+
+    /// Sends a command to a wallet's owner and waits for the reply.
+    async fn ask(&self, id: WalletId, command: Command, permit: Option<Permit>) -> Result<Reply, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        self.push(id, command, Parked { to: ReplyTo::One(sender), permit });
+        settled(receiver.await)
+    }
+
+    /// Sends a command to a wallet's owner; a wallet that cannot take it answers at once.
+    pub(crate) fn push(&self, id: WalletId, command: Command, parked: Parked) {
+        let shared = &self.0.shared;
+        let max = usize::try_from(shared.options.in_flight_per_wallet_max).unwrap_or(usize::MAX);
+        let (work, refusal) = match shared.registry.push(id, Work::Command(command, parked), max, shared) {
+            Ok(()) => return,
+            Err(PushError::Full(work)) => (work, Refusal::TooManyInFlight),
+            Err(PushError::Unknown(work)) => (work, Denial::UnknownWallet.into()),
+        };
+        let Work::Command(_, parked) = work else { unreachable!("handed over above") };
+        parked.release(Reply::Refused(refusal));
+    }
+
+    async fn ask_directory(
+        &self,
+        command: directory::Command,
+        permit: Option<Permit>,
+    ) -> Result<Reply, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let parked = Parked { to: ReplyTo::One(sender), permit };
+        self.0.directory.send(directory::Message::Command(command, parked));
+        settled(receiver.await)
+    }
+
+    async fn change_keys(&self, command: directory::Command) -> Result<(), Refusal> {
+        let permit = self.admit(&Arc::default(), 1)?;
+        match self.ask_directory(command, Some(permit)).await? {
+            Reply::Done => Ok(()),
+            reply => unexpected(&reply),
+        }
+    }
+
+    /// Tasks that run beside the owners: sweeping idle wallets, watching the disk, periodic snapshots. They end with
+    /// the engine's last handle.
+    fn spawn_housekeeping(&self) {
+        let shared = self.0.shared.clone();
+        let idle_after = shared.options.idle_after;
+        let inner = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(idle_after);
+            while inner.upgrade().is_some() {
+                ticks.tick().await;
+                shared.registry.sweep();
+            }
+        });
+        let shared = self.0.shared.clone();
+        let inner = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(DISK_CHECKED_EVERY);
+            while inner.upgrade().is_some() {
+                ticks.tick().await;
+                shared.status.set_read_only(shared.wal.admission() == wal::Admission::ReadOnly);
+            }
+        });
+        let every = self.0.shared.options.snapshot_every;
+        if every.is_zero() {
+            return;
+        }
+        let inner = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                let Some(inner) = inner.upgrade() else { return };
+                if inner.shared.status.phase() != Phase::Ready {
+                    continue;
+                }
+                match Engine(inner).snapshot_now().await {
+                    Ok(generation) => {
+                        tracing::info!(id = generation.id, bytes = generation.bytes, "snapshot taken")
+                    }
+                    Err(error) => tracing::error!(%error, "snapshot failed; the log keeps everything"),
+                }
+            }
+        });
+    }
+}
+
+/// How often the log is asked whether it can still grow.
+const DISK_CHECKED_EVERY: Duration = Duration::from_millis(100);
+
+/// A reply that never comes means that the owner ended with the process, after the log had failed.
+pub(crate) fn settled(reply: Result<Reply, oneshot::error::RecvError>) -> Result<Reply, Refusal> {
+    match reply {
+        Ok(Reply::Refused(refusal)) => Err(refusal),
+        Ok(reply) => Ok(reply),
+        Err(_) => Err(Refusal::OutcomeUnknown),
+    }
+}
+
+fn unexpected<T>(reply: &Reply) -> T {
+    unreachable!("an owner answered with something it was not asked for: {reply:?}")
+}

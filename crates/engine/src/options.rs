@@ -1,0 +1,54 @@
+//! What an engine is told at start. Every limit is a named field with its unit and reason; `config/agentpay.toml`
+//! carries the same keys.
+
+use std::time::Duration;
+
+use ledger::{Currency, Rules};
+
+/// Settings of one engine, i.e. of one partition on one node.
+#[derive(Clone)]
+pub struct Options {
+    /// Number of the partition this engine owns; part of every id born here.
+    pub partition: u16,
+    /// Rules of money: currencies, fees, caps, retention of idempotency keys.
+    pub rules: Rules,
+    /// Currency of a wallet opened without naming one.
+    pub default_currency: Currency,
+    /// Key that seals record addresses into ids. Fixed for the ledger's life.
+    pub id_key: [u8; 32],
+    /// Payments under way in the whole engine. Bounds memory: a payment under way costs about 1 KiB.
+    pub in_flight_max: u32,
+    /// Payments under way for one agent, so that one agent cannot take every place.
+    pub in_flight_per_agent_max: u32,
+    /// Commands waiting for one wallet, so that a slow disk cannot pile them up on one hot payer.
+    pub in_flight_per_wallet_max: u32,
+    /// A wallet's actor goes to rest after this long without a command.
+    pub idle_after: Duration,
+    /// Time between snapshots; zero means only at shutdown or when asked for.
+    pub snapshot_every: Duration,
+    /// Verified snapshot generations that are kept.
+    pub snapshots_kept: usize,
+    /// The log's own settings.
+    pub wal: wal::Options,
+    /// How long a list waits for the history index to reach what was durable when the request arrived.
+    pub history_wait: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            partition: 0,
+            rules: Rules::default(),
+            default_currency: Currency::USD,
+            id_key: [0; 32],
+            in_flight_max: 131_072,
+            in_flight_per_agent_max: 65_536,
+            in_flight_per_wallet_max: 32_768,
+            idle_after: Duration::from_secs(2),
+            snapshot_every: Duration::from_secs(300),
+            snapshots_kept: 2,
+            wal: wal::Options::default(),
+            history_wait: Duration::from_secs(1),
+        }
+    }
+}

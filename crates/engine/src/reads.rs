@@ -1,0 +1,232 @@
+//! Reads of what has happened: records by position, lists by the derived index. Everything here is below the delivered
+//! position, and nothing here is ever asked for a balance.
+
+use std::{sync::Arc, time::Duration};
+
+use history::History;
+use ledger::{AgentId, Fact, KeyPlace, Payee, PaymentId, SealedKind, WalletId, WalletOpened};
+use wal::{Lsn, ReadError, Reader};
+
+use crate::{
+    batch::BatchOrPayment,
+    refusal::Refusal,
+    shared::Shared,
+    views::{
+        Cursor, EntryView, FundReceipt, Page, PageRequest, PaymentFilter, PaymentReceipt, TimeRange,
+        Transaction,
+    },
+};
+
+#[derive(Clone)]
+pub(crate) struct Reads {
+    shared: Arc<Shared>,
+    reader: Reader,
+    history: Option<Arc<History>>,
+}
+
+impl Reads {
+    pub(crate) fn new(shared: Arc<Shared>, history: Option<Arc<History>>) -> Self {
+        let reader = shared.wal.reader();
+        Self { shared, reader, history }
+    }
+
+    /// How far the history index has come.
+    pub(crate) fn history_cursor(&self) -> Option<u64> {
+        self.history.as_ref().map(|history| history.cursor().get())
+    }
+
+    /// What a sealed id names, if `caller` is one of its parties.
+    pub(crate) async fn transaction(&self, caller: AgentId, id: PaymentId) -> Result<Transaction, Refusal> {
+        let address =
+            self.shared.sealer.open(SealedKind::Payment, id.raw()).ok_or(Refusal::UnknownPayment)?;
+        let delivered = self.shared.delivered.end();
+        if address.partition != self.shared.options.partition || address.lsn >= delivered.get() {
+            return Err(Refusal::UnknownPayment);
+        }
+        let place = KeyPlace { lsn: address.lsn, item: address.item };
+        let fact = self.fact(place.lsn).await?;
+        let transaction = self.transaction_of(fact, place).ok_or(Refusal::UnknownPayment)?;
+        if self.is_party(caller, &transaction) { Ok(transaction) } else { Err(Refusal::UnknownPayment) }
+    }
+
+    /// The payment that a remembered key points at.
+    pub(crate) async fn payment(&self, place: KeyPlace) -> Result<PaymentReceipt, Refusal> {
+        match self.transaction_of(self.fact(place.lsn).await?, place) {
+            Some(Transaction::Payment(receipt)) => Ok(receipt),
+            _ => Err(Refusal::Damaged),
+        }
+    }
+
+    /// The batch, or the payment that was decided alone, that a remembered key points at.
+    pub(crate) async fn batch_or_payment(&self, place: KeyPlace) -> Result<BatchOrPayment, Refusal> {
+        match self.fact(place.lsn).await? {
+            Fact::PaymentBatch(batch) if batch.key.is_some() => Ok(BatchOrPayment::Batch(batch)),
+            fact => match self.transaction_of(fact, place) {
+                Some(Transaction::Payment(receipt)) => Ok(BatchOrPayment::Payment(receipt)),
+                _ => Err(Refusal::Damaged),
+            },
+        }
+    }
+
+    /// The funding that a remembered key points at.
+    pub(crate) async fn funding(&self, place: KeyPlace) -> Result<FundReceipt, Refusal> {
+        match self.transaction_of(self.fact(place.lsn).await?, place) {
+            Some(Transaction::Funding(receipt)) => Ok(receipt),
+            _ => Err(Refusal::Damaged),
+        }
+    }
+
+    /// The opening of a wallet that a remembered key points at.
+    pub(crate) async fn opened(&self, place: KeyPlace) -> Result<WalletOpened, Refusal> {
+        match self.fact(place.lsn).await? {
+            Fact::WalletOpened(opened) => Ok(opened),
+            _ => Err(Refusal::Damaged),
+        }
+    }
+
+    /// Payments of these wallets, newest first.
+    pub(crate) async fn payments(
+        &self,
+        wallets: Vec<WalletId>,
+        filter: PaymentFilter,
+        page: PageRequest,
+    ) -> Result<Page<Transaction>, Refusal> {
+        let history_filter = history::PaymentFilter {
+            status: filter.status.map(str::to_owned),
+            rail: filter.rail,
+            counterparty: filter.counterparty,
+            after: filter.range.after,
+            before: filter.range.before,
+        };
+        let limit = page.limit + 1;
+        let before = page.cursor.map(|cursor| (cursor.lsn, cursor.item));
+        let found =
+            self.indexed(move |history| history.payments(&wallets, &history_filter, before, limit)).await?;
+        let next = next_cursor(page.limit, &found, |entry| (entry.lsn, entry.item));
+        let mut items = Vec::with_capacity(found.len().min(page.limit));
+        // Items of one batch lie next to each other: its record is read once.
+        let mut last: Option<(u64, Fact)> = None;
+        for entry in found.into_iter().take(page.limit) {
+            let fact = match last.take() {
+                Some((lsn, fact)) if lsn == entry.lsn => fact,
+                _ => self.fact(entry.lsn).await?,
+            };
+            let place = KeyPlace { lsn: entry.lsn, item: entry.item };
+            items.push(self.transaction_of(fact.clone(), place).ok_or(Refusal::Damaged)?);
+            last = Some((entry.lsn, fact));
+        }
+        Ok(Page { items, next })
+    }
+
+    /// The statement of one wallet, newest first.
+    pub(crate) async fn entries(
+        &self,
+        wallet: WalletId,
+        range: TimeRange,
+        page: PageRequest,
+    ) -> Result<Page<EntryView>, Refusal> {
+        let limit = page.limit + 1;
+        let before = page.cursor.map(|cursor| (cursor.lsn, cursor.item));
+        let found = self
+            .indexed(move |history| history.entries(wallet, before, (range.after, range.before), limit))
+            .await?;
+        let next = next_cursor(page.limit, &found, |entry| (entry.lsn, entry.item));
+        let view = |entry: history::Entry| EntryView {
+            payment_id: self.shared.payment_id(entry.lsn, entry.item),
+            kind: entry.kind.as_str(),
+            delta: entry.delta,
+            balance_after: entry.balance_after,
+            counterparty: entry.counterparty.map(|counterparty| counterparty.to_string()),
+            at: entry.at,
+        };
+        Ok(Page { items: found.into_iter().take(page.limit).map(view).collect(), next })
+    }
+
+    /// Asks the index, once it has what was durable when the question came, or after the configured wait.
+    async fn indexed<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&History) -> Result<T, history::Error> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let history = self.history.clone().ok_or(Refusal::Damaged)?;
+        let (target, wait): (Lsn, Duration) = (self.shared.delivered.end(), self.shared.options.history_wait);
+        let asking = tokio::task::spawn_blocking(move || {
+            if !history.wait_for(target, wait) {
+                tracing::debug!(target = target.get(), "the history index is behind; older state is listed");
+            }
+            ask(&history)
+        });
+        match asking.await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the history index cannot be read");
+                Err(Refusal::Damaged)
+            }
+            Err(_) => Err(Refusal::Stopping),
+        }
+    }
+
+    /// The record at `lsn`, read back from the log.
+    async fn fact(&self, lsn: u64) -> Result<Fact, Refusal> {
+        let reader = self.reader.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let payload = reader.read(Lsn::new(lsn))?;
+            Ok::<_, ReadError>(journal::decode(&payload))
+        });
+        match reading.await {
+            Ok(Ok(Ok(fact))) => Ok(fact),
+            // An id that was sealed by us names a record; anything else is an id that somebody guessed.
+            Ok(Err(ReadError::NotARecord { .. } | ReadError::NotDurable { .. })) => {
+                Err(Refusal::UnknownPayment)
+            }
+            Ok(Err(error)) => {
+                tracing::error!(lsn, %error, "a record cannot be read back");
+                Err(Refusal::Damaged)
+            }
+            Ok(Ok(Err(error))) => {
+                tracing::error!(lsn, %error, "a record cannot be decoded");
+                Err(Refusal::Damaged)
+            }
+            Err(_) => Err(Refusal::Stopping),
+        }
+    }
+
+    fn transaction_of(&self, fact: Fact, place: KeyPlace) -> Option<Transaction> {
+        let id = self.shared.payment_id(place.lsn, place.item);
+        match fact {
+            Fact::Payment(payment) if place.item == 0 => {
+                Some(Transaction::Payment(PaymentReceipt { id, payment }))
+            }
+            Fact::Funding(funding) if place.item == 0 => {
+                Some(Transaction::Funding(FundReceipt { id, funding }))
+            }
+            Fact::PaymentBatch(batch) => {
+                let payment = batch.payment(usize::try_from(place.item).ok()?)?;
+                Some(Transaction::Payment(PaymentReceipt { id, payment }))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_party(&self, caller: AgentId, transaction: &Transaction) -> bool {
+        let owns = |wallet| self.shared.registry.facts(wallet).is_some_and(|(agent, _)| agent == caller);
+        match transaction {
+            Transaction::Funding(receipt) => owns(receipt.funding.wallet),
+            Transaction::Payment(receipt) => {
+                let payee_owned = match &receipt.payment.payee {
+                    Payee::Wallet(payee) => owns(*payee),
+                    Payee::External(_) => false,
+                };
+                payee_owned || owns(receipt.payment.payer)
+            }
+        }
+    }
+}
+
+/// Where the next page begins: behind the last item of this one, if one more was found.
+fn next_cursor<T>(limit: usize, found: &[T], place: impl Fn(&T) -> (u64, u32)) -> Option<Cursor> {
+    if found.len() <= limit {
+        return None;
+    }
+    let (lsn, item) = place(found.get(limit.checked_sub(1)?)?);
+    Some(Cursor { lsn, item })
+}

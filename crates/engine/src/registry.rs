@@ -1,0 +1,278 @@
+//! Every wallet of the partition: at rest as a compact value, in use as a handle on its actor.
+//!
+//! Rules that make hand-over safe: work is pushed, credits are posted and wallets change between rest and use only
+//! under the slot's guard (shared for the first two on an active wallet, exclusive for the rest), no guard is held across
+//! an await or another call into the map, and a wallet goes to rest only when nothing waits in its inbox and all it
+//! decided is durable. So nothing can be lost between the two states, and what is read at rest is durable.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+use journal::{RowRef, Scratch};
+use ledger::{AgentId, Amount, Currency, Position, Wallet, WalletId};
+use parking_lot::Mutex;
+
+use crate::{
+    sharded::{SHARDS, ShardedMap},
+    shared::Shared,
+    wallet::{Handle, Inbox, RowFacts, Work},
+};
+
+enum Slot {
+    AtRest(Box<Wallet>),
+    Active(Box<Handle>),
+    /// Between the two, while the exclusive guard is held; never seen by anyone else.
+    Changing,
+}
+
+const CHANGING: &str = "a slot is seen between two states only by the holder of its guard";
+
+pub(crate) struct Registry {
+    slots: ShardedMap<WalletId, Slot>,
+    /// Wallets that were activated and not yet seen at rest by the sweeper.
+    active: Mutex<Vec<WalletId>>,
+    active_count: AtomicU64,
+    /// Number of the present sweep; the unit of idleness.
+    sweep: AtomicU32,
+}
+
+/// Why work could not be pushed.
+pub(crate) enum PushError {
+    Unknown(Work),
+    Full(Work),
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: ShardedMap::new(),
+            active: Mutex::default(),
+            active_count: AtomicU64::new(0),
+            sweep: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn active_len(&self) -> u64 {
+        self.active_count.load(Ordering::Relaxed)
+    }
+
+    /// Brings a wallet to life. An id that exists already keeps its state (replay of a record that a snapshot covers).
+    pub(crate) fn insert(&self, id: WalletId, wallet: Wallet) -> bool {
+        self.slots.insert_new(id, Slot::AtRest(Box::new(wallet)))
+    }
+
+    /// Owner and currency of a wallet; both never change.
+    pub(crate) fn facts(&self, id: WalletId) -> Option<(AgentId, Currency)> {
+        self.slots.read(id, |slot| match slot {
+            Slot::AtRest(wallet) => (wallet.agent, wallet.currency),
+            Slot::Active(handle) => (handle.agent, handle.currency),
+            Slot::Changing => unreachable!("{CHANGING}"),
+        })
+    }
+
+    /// Reads a wallet at rest; `None` when it is in use (ask its owner) or unknown.
+    pub(crate) fn at_rest<T>(&self, id: WalletId, read: impl FnOnce(&Wallet) -> T) -> Option<T> {
+        self.slots
+            .read(id, |slot| match slot {
+                Slot::AtRest(wallet) => Some(read(wallet)),
+                Slot::Active(_) | Slot::Changing => None,
+            })
+            .flatten()
+    }
+
+    /// Hands work to a wallet's owner, waking it from rest where needed. `max` bounds what may wait for it.
+    pub(crate) fn push(
+        &self,
+        id: WalletId,
+        work: Work,
+        max: usize,
+        shared: &Arc<Shared>,
+    ) -> Result<(), PushError> {
+        let sweep = self.sweep.load(Ordering::Relaxed);
+        // Taken by whichever guard finds the wallet in the state it is for; the shared one nearly always does.
+        let mut work = Some(work);
+        let mut push = |handle: &Handle| {
+            let work = work.take().expect("pushed once");
+            handle.push(work, max, sweep).map_err(PushError::Full)
+        };
+        let pushed = self.slots.read(id, |slot| match slot {
+            Slot::AtRest(_) | Slot::Changing => None,
+            Slot::Active(handle) => Some(push(handle)),
+        });
+        if let Some(Some(pushed)) = pushed {
+            return pushed;
+        }
+        let pushed = self.slots.write(id, |slot| {
+            if let Slot::AtRest(_) = slot {
+                let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
+                    unreachable!("seen above")
+                };
+                *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared, sweep)));
+                self.active_count.fetch_add(1, Ordering::Relaxed);
+                self.active.lock().push(id);
+            }
+            let Slot::Active(handle) = slot else { unreachable!("activated above") };
+            push(handle)
+        });
+        pushed.unwrap_or_else(|| Err(PushError::Unknown(work.expect("nobody took it"))))
+    }
+
+    /// Posts a credit: in the slot of a wallet at rest, into the inbox of an active one. False when the wallet is
+    /// unknown; the caller then posts to suspense.
+    #[must_use]
+    pub(crate) fn credit(&self, id: WalletId, delta: Amount, position: Position) -> bool {
+        let posted = self.slots.read(id, |slot| match slot {
+            Slot::AtRest(_) | Slot::Changing => false,
+            Slot::Active(handle) => {
+                handle.credit(delta, position);
+                true
+            }
+        });
+        posted == Some(true)
+            || self
+                .slots
+                .write(id, |slot| match slot {
+                    Slot::AtRest(wallet) => wallet.credit(delta, position),
+                    Slot::Active(handle) => handle.credit(delta, position),
+                    Slot::Changing => unreachable!("{CHANGING}"),
+                })
+                .is_some()
+    }
+
+    /// Changes a wallet during recovery, when every wallet is at rest.
+    pub(crate) fn recover<T>(&self, id: WalletId, change: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
+        self.slots.write(id, |slot| match slot {
+            Slot::AtRest(wallet) => change(wallet),
+            Slot::Active(_) | Slot::Changing => unreachable!("no wallet is in use during recovery"),
+        })
+    }
+
+    /// Puts a wallet's state back into its slot if nothing waits for it; gives it back otherwise. The last credits are
+    /// taken along under the same guard.
+    pub(crate) fn rest(
+        &self,
+        id: WalletId,
+        mut wallet: Box<Wallet>,
+        inbox: &Inbox,
+    ) -> Result<(), Box<Wallet>> {
+        let rested = self.slots.write(id, |slot| {
+            if !inbox.close(&mut wallet) {
+                return Err(wallet);
+            }
+            *slot = Slot::AtRest(wallet);
+            self.active_count.fetch_sub(1, Ordering::Relaxed);
+            Ok(())
+        });
+        rested.expect("wallets are never removed")
+    }
+
+    /// One sweep: asks every active wallet that was not used in this sweep or the last to go to rest, and forgets
+    /// those that have. Called by one task at the idle interval.
+    pub(crate) fn sweep(&self) {
+        let now = self.sweep.fetch_add(1, Ordering::Relaxed);
+        let watched = std::mem::take(&mut *self.active.lock());
+        let mut still_active = Vec::with_capacity(watched.len());
+        for id in watched {
+            let in_use = self.slots.read(id, |slot| {
+                let Slot::Active(handle) = slot else { return false };
+                if handle.used() != now {
+                    // Never refused: its bound is for commands.
+                    let _ = handle.push(Work::Rest, usize::MAX, now);
+                }
+                true
+            });
+            if in_use == Some(true) {
+                still_active.push(id);
+            }
+        }
+        self.active.lock().append(&mut still_active);
+    }
+
+    /// Walks all wallets shard by shard: hands the encoded row of each wallet at rest, with its last decision, to
+    /// `emit` (no guard is held then), and returns the ids of those in use, whose owners have to be asked.
+    pub(crate) fn rows<E>(
+        &self,
+        mut emit: impl FnMut(&[u8], RowFacts) -> Result<(), E>,
+    ) -> Result<Vec<WalletId>, E> {
+        let mut in_use = Vec::new();
+        let mut scratch = Scratch::default();
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for shard in 0..SHARDS {
+            bytes.clear();
+            ends.clear();
+            self.slots.walk(shard, |id, slot| match slot {
+                Slot::AtRest(wallet) => {
+                    journal::encode_row(RowRef::Wallet(id, wallet), &mut scratch);
+                    bytes.extend_from_slice(scratch.bytes());
+                    ends.push((bytes.len(), RowFacts::of(wallet)));
+                }
+                Slot::Active(_) | Slot::Changing => in_use.push(id),
+            });
+            let mut start = 0;
+            for (end, facts) in &ends {
+                emit(&bytes[start..*end], *facts)?;
+                start = *end;
+            }
+        }
+        Ok(in_use)
+    }
+
+    /// Sums `available + held + disputed` per currency over wallets at rest; only for recovery, when all are.
+    pub(crate) fn sums(&self) -> Vec<(Currency, Amount)> {
+        let mut sums: Vec<(Currency, Amount)> = Vec::new();
+        self.walk_at_rest(|_, wallet| {
+            let index =
+                sums.iter().position(|(currency, _)| *currency == wallet.currency).unwrap_or_else(|| {
+                    sums.push((wallet.currency, Amount::ZERO));
+                    sums.len() - 1
+                });
+            sums[index].1 =
+                sums[index].1.checked_add(wallet.total()).expect("the supply bound keeps sums in range");
+        });
+        sums.retain(|(_, sum)| *sum != Amount::ZERO);
+        sums.sort_by_key(|(currency, _)| *currency);
+        sums
+    }
+
+    /// Wallets whose parts are below zero; only for the audit, when all are at rest.
+    pub(crate) fn negative(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.walk_at_rest(|id, wallet| {
+            if wallet.available.is_negative() || wallet.held.is_negative() || wallet.disputed.is_negative() {
+                found.push(format!("{id} is below zero"));
+            }
+        });
+        found
+    }
+
+    /// Wallets that differ between two registries at rest.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.walk_at_rest(|id, wallet| match other.at_rest(id, |other| other == wallet) {
+            Some(true) => {}
+            Some(false) => found.push(format!("{id} differs between the replay and the snapshot")),
+            None => found.push(format!("{id} is missing from the snapshot")),
+        });
+        other.walk_at_rest(|id, _| {
+            if self.facts(id).is_none() {
+                found.push(format!("{id} is in the snapshot, but no record made it"));
+            }
+        });
+        found
+    }
+
+    fn walk_at_rest(&self, mut visit: impl FnMut(WalletId, &Wallet)) {
+        for shard in 0..SHARDS {
+            self.slots.walk(shard, |id, slot| {
+                let Slot::AtRest(wallet) = slot else { unreachable!("no wallet is in use during recovery") };
+                visit(id, wallet);
+            });
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What every owner and the face share: the log, the registry, the directory's published keys, positions and limits.
+
+use std::sync::Arc;
+
+use ledger::{IdSealer, PaymentId, Position, RecordAddress, Rules, SealedKind};
+use parking_lot::Mutex;
+use wal::Wal;
+
+use crate::{
+    admission::Admission,
+    clock::{Clock, Entropy},
+    delivered::Delivered,
+    directory::PublishedDirectory,
+    metrics::Metrics,
+    options::Options,
+    registry::Registry,
+    release::{Companion, Parked, Reply},
+    status::Status,
+    totals::TotalsAt,
+};
+
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) rules: Rules,
+    pub(crate) wal: Wal<Companion>,
+    pub(crate) registry: Registry,
+    pub(crate) directory: PublishedDirectory,
+    pub(crate) totals: Mutex<TotalsAt>,
+    pub(crate) delivered: Arc<Delivered>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) sealer: IdSealer,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) status: Status,
+    pub(crate) metrics: Metrics,
+}
+
+impl Shared {
+    /// Answers without a record: at once when everything up to `decided` is delivered, else behind the batch that is
+    /// open now.
+    pub(crate) fn answer(&self, decided: Position, parked: Parked, reply: Reply) {
+        if self.delivered.covers(decided) {
+            parked.release(reply);
+            return;
+        }
+        if let Err((_, companion)) = self.wal.attach(Companion { parked, reply }) {
+            // What this answer would show may be lost with the log.
+            companion.fail();
+        }
+    }
+
+    /// The id of item `item` of the record at `lsn`.
+    pub(crate) fn payment_id(&self, lsn: u64, item: u32) -> PaymentId {
+        let address = RecordAddress { partition: self.options.partition, lsn, item };
+        PaymentId::from_raw(self.sealer.seal(SealedKind::Payment, address))
+    }
+
+    /// A new random number for an id.
+    pub(crate) fn random(&self) -> u128 {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        u128::from_le_bytes(bytes)
+    }
+}

@@ -1,0 +1,65 @@
+//! The engine's grip on an active wallet: its inbox, its immutable facts, and the way to wake it. The `ActorRef` does
+//! not leave this folder.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use ledger::{AgentId, Amount, Currency, Position, Wallet, WalletId};
+use ractor::{ActorRef, ActorRuntime};
+
+use super::{
+    actor::{Arguments, Wake, WalletActor},
+    inbox::{Inbox, Pushed},
+    message::Work,
+};
+use crate::shared::Shared;
+
+pub(crate) struct Handle {
+    pub(crate) agent: AgentId,
+    pub(crate) currency: Currency,
+    inbox: Arc<Inbox>,
+    actor: ActorRef<Wake>,
+    /// Sweep in which the last command came in.
+    used: AtomicU32,
+}
+
+impl Handle {
+    /// Starts the actor of a wallet that was at rest. It takes messages at once; the caller holds the registry's write
+    /// guard and puts the handle into the slot.
+    pub(crate) fn activate(id: WalletId, wallet: Box<Wallet>, shared: &Arc<Shared>, sweep: u32) -> Self {
+        let (agent, currency) = (wallet.agent, wallet.currency);
+        let inbox = Arc::new(Inbox::default());
+        let arguments = Arguments { id, wallet, inbox: inbox.clone(), shared: shared.clone() };
+        let (actor, _) = ActorRuntime::spawn_instant(None, WalletActor, arguments)
+            .expect("spawning fails only for a name that is taken, and wallets have none");
+        Self { agent, currency, inbox, actor, used: AtomicU32::new(sweep) }
+    }
+
+    /// Hands work to the owner; gives it back when `max` pieces wait already.
+    pub(crate) fn push(&self, work: Work, max: usize, sweep: u32) -> Result<(), Work> {
+        if !matches!(work, Work::Rest) {
+            self.used.store(sweep, Ordering::Relaxed);
+        }
+        match self.inbox.push(work, max) {
+            Pushed::Awake => Ok(()),
+            Pushed::Wake => {
+                self.actor
+                    .send_message(Wake)
+                    .expect("a wallet's actor ends only at rest, when it is out of reach");
+                Ok(())
+            }
+            Pushed::Full(work) => Err(work),
+        }
+    }
+
+    pub(crate) fn credit(&self, delta: Amount, position: Position) {
+        self.inbox.credit(delta, position);
+    }
+
+    /// Sweep in which the last command came in.
+    pub(crate) fn used(&self) -> u32 {
+        self.used.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,58 @@
+//! What can be asked of a wallet's owner.
+
+use ledger::{
+    AgentId, Amount, BatchCommand, Currency, FundCommand, KeyUse, PayCommand, Position, Timestamp, Wallet,
+    WalletStatus,
+};
+use tokio::sync::oneshot;
+
+use crate::release::Parked;
+
+/// One piece of work in a wallet's inbox.
+pub(crate) enum Work {
+    /// A command from the face; its reply is parked until durable.
+    Command(Command, Parked),
+    /// The wallet's snapshot row, as it stands now.
+    Row(oneshot::Sender<RowReply>),
+    /// Go back to rest if idle and durable. Not counted as use.
+    Rest,
+}
+
+/// An encoded snapshot row with what the snapshot sums up.
+pub(crate) struct RowReply {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) facts: RowFacts,
+}
+
+/// What a snapshot needs to know of a row besides its bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct RowFacts {
+    /// The last decision that the row includes; it must be durable before the snapshot counts.
+    pub(crate) decided: Position,
+    pub(crate) currency: Currency,
+    pub(crate) total: Amount,
+}
+
+impl RowFacts {
+    pub(crate) fn of(wallet: &Wallet) -> Self {
+        Self { decided: wallet.decided, currency: wallet.currency, total: wallet.total() }
+    }
+}
+
+/// What the face asks for.
+pub(crate) enum Command {
+    /// Decide one payment.
+    Pay(PayCommand),
+    /// Decide many payments of this payer in one record.
+    Batch(BatchCommand),
+    /// Draw from the test faucet.
+    Fund(FundCommand),
+    /// Freeze or unfreeze.
+    SetStatus { caller: AgentId, wanted: WalletStatus, at: Timestamp },
+    /// What would this payment do? Writes nothing.
+    Preview(PayCommand),
+    /// Does this batch key belong to another request?
+    CheckKey { key: KeyUse },
+    /// The wallet as it stands.
+    Read { caller: AgentId, at: Timestamp },
+}

@@ -1,0 +1,71 @@
+//! What a payload holds: the numbers are on disk and never change or get reused.
+
+use crate::Error;
+
+/// Version that this program writes. Every version ever written stays readable.
+pub(crate) const VERSION: u8 = 1;
+/// Version and kind, in front of the archive.
+pub(crate) const HEADER_BYTES: usize = 2;
+
+/// Kind of a record, for metrics and for tools that list a log.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    AgentCreated = 1,
+    WalletOpened = 2,
+    KeyAdded = 3,
+    KeyRevoked = 4,
+    KeysRotated = 5,
+    Funding = 6,
+    Payment = 7,
+    PaymentBatch = 8,
+    StatusChange = 9,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 9] = [
+        Kind::AgentCreated,
+        Kind::WalletOpened,
+        Kind::KeyAdded,
+        Kind::KeyRevoked,
+        Kind::KeysRotated,
+        Kind::Funding,
+        Kind::Payment,
+        Kind::PaymentBatch,
+        Kind::StatusChange,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::AgentCreated => "agent_created",
+            Kind::WalletOpened => "wallet_opened",
+            Kind::KeyAdded => "key_added",
+            Kind::KeyRevoked => "key_revoked",
+            Kind::KeysRotated => "keys_rotated",
+            Kind::Funding => "funding",
+            Kind::Payment => "payment",
+            Kind::PaymentBatch => "payment_batch",
+            Kind::StatusChange => "status_change",
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// Kinds of snapshot rows, apart from records so that neither is ever taken for the other.
+pub(crate) const ROW_WALLET: u8 = 129;
+pub(crate) const ROW_AGENT: u8 = 130;
+pub(crate) const ROW_TOTALS: u8 = 131;
+
+/// Kind byte and archive of a payload in a version that this program reads.
+pub(crate) fn split(payload: &[u8]) -> Result<(u8, &[u8]), Error> {
+    let [version, kind, archive @ ..] = payload else {
+        return Err(Error::TooShort { length: payload.len() });
+    };
+    if *version != VERSION {
+        return Err(Error::UnknownVersion { version: *version });
+    }
+    Ok((*kind, archive))
+}

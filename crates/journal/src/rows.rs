@@ -1,0 +1,251 @@
+//! Rows of snapshots: the state of one owner each, in the same versioned shape as records.
+
+use ledger::{
+    Agent, AgentId, Amount, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Position, SystemAccount,
+    Timestamp, Totals, Wallet, WalletId,
+};
+use rkyv::with::InlineAsBox;
+use rkyv::{Archive, Serialize};
+
+use crate::archive::{OptionalText, access};
+use crate::records::{ApiKeyRecord, StatusRecord};
+use crate::{Error, Scratch, check, decode, encode, kind};
+
+/// One row, owned.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub enum Row {
+    Wallet(WalletId, Wallet),
+    Agent(Agent),
+    /// The system accounts as of a position of the commit stream.
+    Totals(Totals, Position),
+}
+
+/// One row, borrowed from the state that it describes.
+#[derive(Copy, Clone, Debug)]
+pub enum RowRef<'a> {
+    Wallet(WalletId, &'a Wallet),
+    Agent(&'a Agent),
+    Totals(&'a Totals, Position),
+}
+
+impl Row {
+    pub fn as_ref(&self) -> RowRef<'_> {
+        match self {
+            Row::Wallet(id, wallet) => RowRef::Wallet(*id, wallet),
+            Row::Agent(agent) => RowRef::Agent(agent),
+            Row::Totals(totals, position) => RowRef::Totals(totals, *position),
+        }
+    }
+}
+
+/// Replaces the content of `out` by the payload of a row. Equal states give equal bytes.
+pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
+    match row {
+        RowRef::Wallet(id, wallet) => out.archive(kind::ROW_WALLET, &wallet_row(id, wallet)),
+        RowRef::Agent(agent) => out.archive(kind::ROW_AGENT, &agent_row(agent)),
+        RowRef::Totals(totals, position) => out.archive(kind::ROW_TOTALS, &totals_row(totals, position)),
+    }
+}
+
+/// The row in a payload.
+pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
+    let (byte, archive) = kind::split(payload)?;
+    match byte {
+        kind::ROW_WALLET => wallet(access(byte, archive)?),
+        kind::ROW_AGENT => agent(access(byte, archive)?),
+        kind::ROW_TOTALS => totals(access(byte, archive)?),
+        _ => Err(Error::UnknownKind { kind: byte }),
+    }
+}
+
+#[derive(Archive, Serialize)]
+struct WalletRow<'a> {
+    id: u128,
+    agent: u128,
+    currency: [u8; 3],
+    status: StatusRecord,
+    #[rkyv(with = OptionalText)]
+    label: Option<&'a str>,
+    available: i128,
+    held: i128,
+    disputed: i128,
+    faucet_drawn: i128,
+    created_at: i64,
+    decided: u64,
+    posted: u64,
+    keys: KeysRow,
+}
+
+#[derive(Archive, Serialize)]
+struct AgentRow<'a> {
+    id: u128,
+    #[rkyv(with = InlineAsBox)]
+    name: &'a str,
+    #[rkyv(with = InlineAsBox)]
+    operator: &'a str,
+    #[rkyv(with = OptionalText)]
+    metadata: Option<&'a str>,
+    public_key: [u8; 32],
+    created_at: i64,
+    keys: Vec<ApiKeyRecord>,
+    wallets: Vec<u128>,
+    idempotency: KeysRow,
+    decided: u64,
+}
+
+/// Idempotency keys in order of generation and hash.
+#[derive(Archive, Serialize)]
+struct KeysRow {
+    started: Option<i64>,
+    entries: Vec<KeyRow>,
+}
+
+#[derive(Archive, Serialize)]
+struct KeyRow {
+    hash: u128,
+    lsn: u64,
+    item: u16,
+    fingerprint: u64,
+    previous: bool,
+}
+
+#[derive(Archive, Serialize)]
+struct TotalsRow {
+    position: u64,
+    totals: Vec<TotalRow>,
+}
+
+#[derive(Archive, Serialize)]
+struct TotalRow {
+    currency: [u8; 3],
+    account: AccountRow,
+    amount: i128,
+}
+
+#[derive(Archive, Serialize)]
+enum AccountRow {
+    Faucet,
+    Fees,
+    External,
+    Suspense,
+}
+
+fn wallet_row(id: WalletId, wallet: &Wallet) -> WalletRow<'_> {
+    WalletRow {
+        id: id.raw(),
+        agent: wallet.agent.raw(),
+        currency: wallet.currency.to_bytes(),
+        status: encode::status(wallet.status),
+        label: wallet.label.as_deref(),
+        available: wallet.available.nanos(),
+        held: wallet.held.nanos(),
+        disputed: wallet.disputed.nanos(),
+        faucet_drawn: wallet.faucet_drawn.nanos(),
+        created_at: wallet.created_at.millis(),
+        decided: wallet.decided.get(),
+        posted: wallet.posted.get(),
+        keys: keys_row(&wallet.keys),
+    }
+}
+
+fn wallet(row: &ArchivedWalletRow<'_>) -> Result<Row, Error> {
+    let id = WalletId::from_raw(row.id.to_native());
+    let wallet = Wallet {
+        agent: AgentId::from_raw(row.agent.to_native()),
+        currency: check::currency(kind::ROW_WALLET, row.currency)?,
+        status: decode::status(&row.status),
+        label: decode::text(&row.label),
+        available: Amount::from_nanos(row.available.to_native()),
+        held: Amount::from_nanos(row.held.to_native()),
+        disputed: Amount::from_nanos(row.disputed.to_native()),
+        faucet_drawn: Amount::from_nanos(row.faucet_drawn.to_native()),
+        created_at: Timestamp::from_millis(row.created_at.to_native()),
+        decided: Position::new(row.decided.to_native()),
+        posted: Position::new(row.posted.to_native()),
+        keys: keys(&row.keys),
+    };
+    Ok(Row::Wallet(id, wallet))
+}
+
+fn agent_row(agent: &Agent) -> AgentRow<'_> {
+    AgentRow {
+        id: agent.id.raw(),
+        name: &agent.name,
+        operator: &agent.operator,
+        metadata: agent.metadata.as_deref(),
+        public_key: agent.public_key,
+        created_at: agent.created_at.millis(),
+        keys: agent.keys.iter().map(encode::api_key).collect(),
+        wallets: agent.wallets.iter().map(|wallet| wallet.raw()).collect(),
+        idempotency: keys_row(&agent.idempotency),
+        decided: agent.decided.get(),
+    }
+}
+
+fn agent(row: &ArchivedAgentRow<'_>) -> Result<Row, Error> {
+    Ok(Row::Agent(Agent {
+        id: AgentId::from_raw(row.id.to_native()),
+        name: Box::from(&*row.name),
+        operator: Box::from(&*row.operator),
+        metadata: decode::text(&row.metadata),
+        public_key: row.public_key,
+        created_at: Timestamp::from_millis(row.created_at.to_native()),
+        keys: row.keys.iter().map(|key| decode::api_key(kind::ROW_AGENT, key)).collect::<Result<_, _>>()?,
+        wallets: row.wallets.iter().map(|raw| WalletId::from_raw(raw.to_native())).collect(),
+        idempotency: keys(&row.idempotency),
+        decided: Position::new(row.decided.to_native()),
+    }))
+}
+
+fn keys_row(keys: &IdempotencyKeys) -> KeysRow {
+    let mut entries: Vec<KeyEntry> = keys.iter().collect();
+    entries.sort_unstable_by_key(|entry| (entry.previous, entry.hash));
+    let entries = entries.iter().map(|entry| KeyRow {
+        hash: entry.hash.raw(),
+        lsn: entry.place.lsn,
+        item: u16::try_from(entry.place.item).expect("a key's place has an item below 65 536"),
+        fingerprint: entry.fingerprint,
+        previous: entry.previous,
+    });
+    KeysRow { started: keys.started().map(Timestamp::millis), entries: entries.collect() }
+}
+
+fn keys(row: &ArchivedKeysRow) -> IdempotencyKeys {
+    let Some(started) = row.started.as_ref() else { return IdempotencyKeys::default() };
+    let entries = row.entries.iter().map(|entry| KeyEntry {
+        hash: KeyHash::from_raw(entry.hash.to_native()),
+        place: KeyPlace { lsn: entry.lsn.to_native(), item: u32::from(entry.item.to_native()) },
+        fingerprint: entry.fingerprint.to_native(),
+        previous: entry.previous,
+    });
+    IdempotencyKeys::restore(Timestamp::from_millis(started.to_native()), entries)
+}
+
+fn totals_row(totals: &Totals, position: Position) -> TotalsRow {
+    let rows = totals.iter().map(|(currency, account, amount)| TotalRow {
+        currency: currency.to_bytes(),
+        account: match account {
+            SystemAccount::Faucet => AccountRow::Faucet,
+            SystemAccount::Fees => AccountRow::Fees,
+            SystemAccount::External => AccountRow::External,
+            SystemAccount::Suspense => AccountRow::Suspense,
+        },
+        amount: amount.nanos(),
+    });
+    TotalsRow { position: position.get(), totals: rows.collect() }
+}
+
+fn totals(row: &ArchivedTotalsRow) -> Result<Row, Error> {
+    let mut entries: Vec<(Currency, SystemAccount, Amount)> = Vec::with_capacity(row.totals.len());
+    for total in row.totals.iter() {
+        let account = match total.account {
+            ArchivedAccountRow::Faucet => SystemAccount::Faucet,
+            ArchivedAccountRow::Fees => SystemAccount::Fees,
+            ArchivedAccountRow::External => SystemAccount::External,
+            ArchivedAccountRow::Suspense => SystemAccount::Suspense,
+        };
+        let currency = check::currency(kind::ROW_TOTALS, total.currency)?;
+        entries.push((currency, account, Amount::from_nanos(total.amount.to_native())));
+    }
+    Ok(Row::Totals(Totals::restore(entries), Position::new(row.position.to_native())))
+}

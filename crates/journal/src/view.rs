@@ -1,0 +1,281 @@
+//! Records read in place: one check per payload, then walks without allocation.
+//!
+//! Thread: any; the commit stream and replay walk whole batches through it. What a view says about a record is what
+//! the ledger said when it decided: both post through [`ledger::Transfer`] and hash keys with [`ledger::KeyHash`].
+
+use ledger::{
+    Account, AgentId, Amount, Change, Currency, Fact, KeyHash, KeyScope, Posting, SystemAccount, Timestamp,
+    Transfer, WalletId,
+};
+
+use crate::archive::access;
+use crate::records::{
+    ArchivedAgentCreatedRecord, ArchivedFundingRecord, ArchivedItemRecord, ArchivedKeyAddedRecord,
+    ArchivedKeyRevokedRecord, ArchivedKeyUseRecord, ArchivedKeysRotatedRecord, ArchivedPayeeRecord,
+    ArchivedPaymentBatchRecord, ArchivedPaymentRecord, ArchivedStatusChangeRecord,
+    ArchivedWalletOpenedRecord,
+};
+use crate::{Error, Kind, check, decode, kind};
+
+/// A checked record, borrowed from its payload.
+#[derive(Copy, Clone)]
+pub struct View<'a> {
+    body: Body<'a>,
+}
+
+#[derive(Copy, Clone)]
+enum Body<'a> {
+    AgentCreated(&'a ArchivedAgentCreatedRecord<'a>),
+    WalletOpened(&'a ArchivedWalletOpenedRecord<'a>),
+    KeyAdded(&'a ArchivedKeyAddedRecord),
+    KeyRevoked(&'a ArchivedKeyRevokedRecord),
+    KeysRotated(&'a ArchivedKeysRotatedRecord),
+    Funding(Currency, &'a ArchivedFundingRecord<'a>),
+    Payment(Currency, &'a ArchivedPaymentRecord<'a>),
+    PaymentBatch(Currency, &'a ArchivedPaymentBatchRecord<'a>),
+    StatusChange(&'a ArchivedStatusChangeRecord),
+}
+
+/// Who decided a record, and whose `decided` position it moves.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum Owner {
+    Wallet(WalletId),
+    /// The directory, about this agent.
+    Directory(AgentId),
+}
+
+/// Checks a payload in place. What passes has a known version and kind, sound offsets and texts, amounts within their
+/// ranges, and postings that sum to zero: walking and folding it in cannot fail for the sake of its bytes.
+pub fn view(payload: &[u8]) -> Result<View<'_>, Error> {
+    let (byte, archive) = kind::split(payload)?;
+    let kind = Kind::from_byte(byte).ok_or(Error::UnknownKind { kind: byte })?;
+    let body = match kind {
+        Kind::AgentCreated => {
+            let record = access(byte, archive)?;
+            check::agent_created(record)?;
+            Body::AgentCreated(record)
+        }
+        Kind::WalletOpened => {
+            let record = access(byte, archive)?;
+            check::wallet_opened(record)?;
+            Body::WalletOpened(record)
+        }
+        Kind::KeyAdded => {
+            let record: &ArchivedKeyAddedRecord = access(byte, archive)?;
+            check::api_key(kind, &record.key)?;
+            Body::KeyAdded(record)
+        }
+        Kind::KeyRevoked => Body::KeyRevoked(access(byte, archive)?),
+        Kind::KeysRotated => {
+            let record: &ArchivedKeysRotatedRecord = access(byte, archive)?;
+            check::api_key(kind, &record.key)?;
+            Body::KeysRotated(record)
+        }
+        Kind::Funding => {
+            let record = access(byte, archive)?;
+            Body::Funding(check::funding(record)?, record)
+        }
+        Kind::Payment => {
+            let record = access(byte, archive)?;
+            Body::Payment(check::payment(record)?, record)
+        }
+        Kind::PaymentBatch => {
+            let record = access(byte, archive)?;
+            Body::PaymentBatch(check::payment_batch(record)?, record)
+        }
+        Kind::StatusChange => Body::StatusChange(access(byte, archive)?),
+    };
+    Ok(View { body })
+}
+
+impl View<'_> {
+    pub fn kind(&self) -> Kind {
+        match self.body {
+            Body::AgentCreated(_) => Kind::AgentCreated,
+            Body::WalletOpened(_) => Kind::WalletOpened,
+            Body::KeyAdded(_) => Kind::KeyAdded,
+            Body::KeyRevoked(_) => Kind::KeyRevoked,
+            Body::KeysRotated(_) => Kind::KeysRotated,
+            Body::Funding(..) => Kind::Funding,
+            Body::Payment(..) => Kind::Payment,
+            Body::PaymentBatch(..) => Kind::PaymentBatch,
+            Body::StatusChange(_) => Kind::StatusChange,
+        }
+    }
+
+    pub fn owner(&self) -> Owner {
+        let wallet = |raw| Owner::Wallet(WalletId::from_raw(raw));
+        let agent = |raw| Owner::Directory(AgentId::from_raw(raw));
+        match self.body {
+            Body::AgentCreated(record) => agent(record.agent.to_native()),
+            Body::WalletOpened(record) => agent(record.agent.to_native()),
+            Body::KeyAdded(record) => agent(record.agent.to_native()),
+            Body::KeyRevoked(record) => agent(record.agent.to_native()),
+            Body::KeysRotated(record) => agent(record.agent.to_native()),
+            Body::Funding(_, record) => wallet(record.wallet.to_native()),
+            Body::Payment(_, record) => wallet(record.payer.to_native()),
+            Body::PaymentBatch(_, record) => wallet(record.payer.to_native()),
+            Body::StatusChange(record) => wallet(record.wallet.to_native()),
+        }
+    }
+
+    /// When the request arrived that led to the record.
+    pub fn at(&self) -> Timestamp {
+        Timestamp::from_millis(match self.body {
+            Body::AgentCreated(record) => record.at.to_native(),
+            Body::WalletOpened(record) => record.at.to_native(),
+            Body::KeyAdded(record) => record.key.created_at.to_native(),
+            Body::KeyRevoked(record) => record.at.to_native(),
+            Body::KeysRotated(record) => record.key.created_at.to_native(),
+            Body::Funding(_, record) => record.at.to_native(),
+            Body::Payment(_, record) => record.at.to_native(),
+            Body::PaymentBatch(_, record) => record.at.to_native(),
+            Body::StatusChange(record) => record.at.to_native(),
+        })
+    }
+
+    /// The owner wallet's side, for [`ledger::Wallet::apply`]; `None` for records of the directory.
+    pub fn change(&self) -> Option<Change> {
+        match self.body {
+            Body::Funding(_, record) => {
+                let amount = Amount::from_nanos(record.amount.to_native());
+                Some(Change { available: amount, faucet_drawn: amount, ..Change::default() })
+            }
+            Body::Payment(currency, record) => {
+                let debit = payment_transfer(currency, record).total_debited();
+                Some(Change { available: debit.negated(), ..Change::default() })
+            }
+            Body::PaymentBatch(currency, record) => {
+                let mut debit = Amount::ZERO;
+                for_each_transfer(currency, record, |transfer| debit = debit.plus(transfer.total_debited()));
+                Some(Change { available: debit.negated(), ..Change::default() })
+            }
+            Body::StatusChange(record) => {
+                Some(Change { status: Some(decode::status(&record.status)), ..Change::default() })
+            }
+            Body::AgentCreated(_)
+            | Body::WalletOpened(_)
+            | Body::KeyAdded(_)
+            | Body::KeyRevoked(_)
+            | Body::KeysRotated(_) => None,
+        }
+    }
+
+    /// Every posting whose account is not the owner wallet, in the order of items.
+    pub fn for_each_foreign(&self, mut f: impl FnMut(Posting)) {
+        match self.body {
+            Body::Funding(currency, record) => {
+                let delta = Amount::from_nanos(record.amount.to_native()).negated();
+                f(Posting { account: Account::System(SystemAccount::Faucet), currency, delta, item: 0 });
+            }
+            Body::Payment(currency, record) => foreign(&payment_transfer(currency, record), &mut f),
+            Body::PaymentBatch(currency, record) => {
+                for_each_transfer(currency, record, |transfer| foreign(&transfer, &mut f));
+            }
+            Body::StatusChange(_)
+            | Body::AgentCreated(_)
+            | Body::WalletOpened(_)
+            | Body::KeyAdded(_)
+            | Body::KeyRevoked(_)
+            | Body::KeysRotated(_) => {}
+        }
+    }
+
+    /// Hash, fingerprint and item of every idempotency key that the record uses up, for its owner to remember.
+    pub fn for_each_key(&self, mut f: impl FnMut(KeyHash, u64, u32)) {
+        match self.body {
+            Body::WalletOpened(record) => key(KeyScope::OpenWallet, &record.key, 0, &mut f),
+            Body::Funding(_, record) => key(KeyScope::Fund, &record.key, 0, &mut f),
+            Body::Payment(_, record) => key(KeyScope::Payment, &record.key, 0, &mut f),
+            Body::PaymentBatch(_, record) => {
+                key(KeyScope::Batch, &record.key, 0, &mut f);
+                for (item, outcome) in (0u32..).zip(record.items.iter()) {
+                    if let ArchivedItemRecord::Paid(payment) = outcome {
+                        key(KeyScope::Payment, &payment.key, item, &mut f);
+                    }
+                }
+            }
+            Body::StatusChange(_)
+            | Body::AgentCreated(_)
+            | Body::KeyAdded(_)
+            | Body::KeyRevoked(_)
+            | Body::KeysRotated(_) => {}
+        }
+    }
+
+    /// The fact, owned.
+    pub fn to_fact(&self) -> Result<Fact, Error> {
+        Ok(match self.body {
+            Body::AgentCreated(record) => decode::agent_created(record)?.into(),
+            Body::WalletOpened(record) => decode::wallet_opened(record)?.into(),
+            Body::KeyAdded(record) => decode::key_added(record)?.into(),
+            Body::KeyRevoked(record) => decode::key_revoked(record).into(),
+            Body::KeysRotated(record) => decode::keys_rotated(record)?.into(),
+            Body::Funding(currency, record) => decode::funding(currency, record).into(),
+            Body::Payment(currency, record) => decode::payment(currency, record).into(),
+            Body::PaymentBatch(currency, record) => decode::payment_batch(currency, record)?.into(),
+            Body::StatusChange(record) => decode::status_change(record).into(),
+        })
+    }
+}
+
+impl std::fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View")
+            .field("kind", &self.kind())
+            .field("owner", &self.owner())
+            .finish_non_exhaustive()
+    }
+}
+
+fn payment_transfer(currency: Currency, record: &ArchivedPaymentRecord<'_>) -> Transfer {
+    Transfer {
+        payer: WalletId::from_raw(record.payer.to_native()),
+        payee: account(&record.payee),
+        currency,
+        amount: Amount::from_nanos(record.amount.to_native()),
+        fee: Amount::from_nanos(record.fee.to_native()),
+        item: 0,
+    }
+}
+
+fn for_each_transfer(
+    currency: Currency,
+    record: &ArchivedPaymentBatchRecord<'_>,
+    mut f: impl FnMut(Transfer),
+) {
+    let payer = WalletId::from_raw(record.payer.to_native());
+    for (item, outcome) in (0u32..).zip(record.items.iter()) {
+        if let ArchivedItemRecord::Paid(payment) = outcome {
+            f(Transfer {
+                payer,
+                payee: account(&payment.payee),
+                currency,
+                amount: Amount::from_nanos(payment.amount.to_native()),
+                fee: Amount::from_nanos(payment.fee.to_native()),
+                item,
+            });
+        }
+    }
+}
+
+fn foreign(transfer: &Transfer, f: &mut impl FnMut(Posting)) {
+    transfer.for_each_posting(|posting| {
+        if posting.account != Account::Wallet(transfer.payer) {
+            f(posting);
+        }
+    });
+}
+
+fn account(payee: &ArchivedPayeeRecord<'_>) -> Account {
+    match payee {
+        ArchivedPayeeRecord::Wallet(raw) => Account::Wallet(WalletId::from_raw(raw.to_native())),
+        ArchivedPayeeRecord::External(_) => Account::System(SystemAccount::External),
+    }
+}
+
+fn key(scope: KeyScope, key: &ArchivedKeyUseRecord<'_>, item: u32, f: &mut impl FnMut(KeyHash, u64, u32)) {
+    if let Some(text) = key.text.as_deref() {
+        f(KeyHash::of(scope, text), key.fingerprint.to_native(), item);
+    }
+}

@@ -1,0 +1,134 @@
+//! Why a command is refused: a closed list in order of precedence.
+//!
+//! A denial is a value and an answer, not an error: nothing went wrong. When several reasons apply, the first one in
+//! this list is given, so that equal states give equal answers.
+
+use crate::{Amount, Currency, Rail, WalletStatus};
+
+/// Reasons in order of precedence: the first that applies is the answer.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub enum Denial {
+    /// No such wallet, or it belongs to another agent: the caller learns no difference.
+    UnknownWallet,
+    /// The idempotency key was used for a request of another meaning.
+    KeyConflict,
+    UnknownPayee,
+    /// Payer and payee are one wallet.
+    SameWallet,
+    CurrencyMismatch {
+        wallet: Currency,
+        requested: Currency,
+    },
+    /// Wallets in this currency are not offered.
+    UnsupportedCurrency,
+    /// The rail has no connector.
+    SettlementNotConfigured {
+        rail: Rail,
+    },
+    WalletClosed,
+    WalletFrozen,
+    AmountNotPositive,
+    AmountTooLarge,
+    /// `used` of `limit` is drawn already, `needed` was asked for.
+    FaucetCap {
+        limit: Amount,
+        used: Amount,
+        needed: Amount,
+    },
+    /// `needed` is the amount with its fee.
+    InsufficientBalance {
+        available: Amount,
+        held: Amount,
+        needed: Amount,
+    },
+    /// An atomic batch moved nothing because of its item `item`, counted from 0.
+    AtomicBatch {
+        item: u32,
+        because: Box<Denial>,
+    },
+    /// The payments of a batch do not share one payer.
+    MixedPayers,
+    UnknownKey,
+    /// The last usable owner key cannot be revoked: nobody could give the agent a new one.
+    LastOwnerKey,
+    TooManyKeys {
+        limit: u32,
+    },
+    TooManyWallets {
+        limit: u32,
+    },
+    /// Asked for a status that the present one does not lead to.
+    WrongStatus {
+        status: WalletStatus,
+    },
+}
+
+impl Denial {
+    /// Short stable name, for metrics and machine-readable answers.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Denial::UnknownWallet => "unknown_wallet",
+            Denial::KeyConflict => "key_conflict",
+            Denial::UnknownPayee => "unknown_payee",
+            Denial::SameWallet => "same_wallet",
+            Denial::CurrencyMismatch { .. } => "currency_mismatch",
+            Denial::UnsupportedCurrency => "unsupported_currency",
+            Denial::SettlementNotConfigured { .. } => "settlement_not_configured",
+            Denial::WalletClosed => "wallet_closed",
+            Denial::WalletFrozen => "wallet_frozen",
+            Denial::AmountNotPositive => "amount_not_positive",
+            Denial::AmountTooLarge => "amount_too_large",
+            Denial::FaucetCap { .. } => "faucet_cap",
+            Denial::InsufficientBalance { .. } => "insufficient_balance",
+            Denial::AtomicBatch { .. } => "atomic_batch",
+            Denial::MixedPayers => "mixed_payers",
+            Denial::UnknownKey => "unknown_key",
+            Denial::LastOwnerKey => "last_owner_key",
+            Denial::TooManyKeys { .. } => "too_many_keys",
+            Denial::TooManyWallets { .. } => "too_many_wallets",
+            Denial::WrongStatus { .. } => "wrong_status",
+        }
+    }
+
+    /// Whether the same request may pass later without being changed: the wallet's state can move, the request cannot.
+    pub fn retry_can_help(&self) -> bool {
+        match self {
+            Denial::WalletFrozen | Denial::InsufficientBalance { .. } => true,
+            Denial::AtomicBatch { because, .. } => because.retry_can_help(),
+            Denial::UnknownWallet
+            | Denial::KeyConflict
+            | Denial::UnknownPayee
+            | Denial::SameWallet
+            | Denial::CurrencyMismatch { .. }
+            | Denial::UnsupportedCurrency
+            | Denial::SettlementNotConfigured { .. }
+            | Denial::WalletClosed
+            | Denial::AmountNotPositive
+            | Denial::AmountTooLarge
+            | Denial::FaucetCap { .. }
+            | Denial::MixedPayers
+            | Denial::UnknownKey
+            | Denial::LastOwnerKey
+            | Denial::TooManyKeys { .. }
+            | Denial::TooManyWallets { .. }
+            | Denial::WrongStatus { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_helps_only_where_the_state_can_move() {
+        let zero = Amount::ZERO;
+        let poor = Denial::InsufficientBalance { available: zero, held: zero, needed: zero };
+        assert!(poor.retry_can_help());
+        assert!(Denial::WalletFrozen.retry_can_help());
+        assert!(!Denial::WalletClosed.retry_can_help());
+        assert!(!Denial::KeyConflict.retry_can_help());
+        assert!(Denial::AtomicBatch { item: 3, because: Box::new(poor) }.retry_can_help());
+        assert!(!Denial::AtomicBatch { item: 3, because: Box::new(Denial::SameWallet) }.retry_can_help());
+    }
+}

@@ -1,0 +1,130 @@
+//! Facts: everything that a record can say.
+
+use crate::{
+    AgentCreated, AgentFact, Change, Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment,
+    PaymentBatch, Posting, StatusChange, Timestamp, WalletOpened,
+};
+
+/// One decision that was taken. Funding, payments and status changes belong to the wallet that decided them, the
+/// others to the directory.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub enum Fact {
+    AgentCreated(AgentCreated),
+    WalletOpened(WalletOpened),
+    KeyAdded(KeyAdded),
+    KeyRevoked(KeyRevoked),
+    KeysRotated(KeysRotated),
+    Funding(Funding),
+    Payment(Payment),
+    PaymentBatch(PaymentBatch),
+    StatusChange(StatusChange),
+}
+
+impl Fact {
+    /// When the request arrived that led to it.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Fact::AgentCreated(fact) => fact.at,
+            Fact::WalletOpened(fact) => fact.at,
+            Fact::KeyAdded(fact) => fact.key.created_at,
+            Fact::KeyRevoked(fact) => fact.at,
+            Fact::KeysRotated(fact) => fact.key.created_at,
+            Fact::Funding(fact) => fact.at,
+            Fact::Payment(fact) => fact.at,
+            Fact::PaymentBatch(fact) => fact.at,
+            Fact::StatusChange(fact) => fact.at,
+        }
+    }
+
+    /// The owner wallet's side; `None` for facts of the directory.
+    pub fn change(&self) -> Option<Change> {
+        match self {
+            Fact::Funding(fact) => Some(fact.change()),
+            Fact::Payment(fact) => Some(fact.change()),
+            Fact::PaymentBatch(fact) => Some(fact.change()),
+            Fact::StatusChange(fact) => Some(fact.change()),
+            Fact::AgentCreated(_)
+            | Fact::WalletOpened(_)
+            | Fact::KeyAdded(_)
+            | Fact::KeyRevoked(_)
+            | Fact::KeysRotated(_) => None,
+        }
+    }
+
+    pub fn for_each_posting(&self, f: impl FnMut(Posting)) {
+        match self {
+            Fact::Funding(fact) => fact.for_each_posting(f),
+            Fact::Payment(fact) => fact.for_each_posting(f),
+            Fact::PaymentBatch(fact) => fact.for_each_posting(f),
+            Fact::StatusChange(_)
+            | Fact::AgentCreated(_)
+            | Fact::WalletOpened(_)
+            | Fact::KeyAdded(_)
+            | Fact::KeyRevoked(_)
+            | Fact::KeysRotated(_) => {}
+        }
+    }
+
+    /// Hash, fingerprint and item of every idempotency key that the fact uses up, for its owner to remember.
+    pub fn for_each_key(&self, f: impl FnMut(KeyHash, u64, u32)) {
+        match self {
+            Fact::WalletOpened(fact) => fact.for_each_key(f),
+            Fact::Funding(fact) => fact.for_each_key(f),
+            Fact::Payment(fact) => fact.for_each_key(f),
+            Fact::PaymentBatch(fact) => fact.for_each_key(f),
+            Fact::StatusChange(_)
+            | Fact::AgentCreated(_)
+            | Fact::KeyAdded(_)
+            | Fact::KeyRevoked(_)
+            | Fact::KeysRotated(_) => {}
+        }
+    }
+}
+
+macro_rules! from {
+    ($($variant:ident),*) => {
+        $(impl From<$variant> for Fact {
+            fn from(fact: $variant) -> Fact {
+                Fact::$variant(fact)
+            }
+        })*
+    };
+}
+
+from!(
+    AgentCreated,
+    WalletOpened,
+    KeyAdded,
+    KeyRevoked,
+    KeysRotated,
+    Funding,
+    Payment,
+    PaymentBatch,
+    StatusChange
+);
+
+impl From<AgentFact> for Fact {
+    fn from(fact: AgentFact) -> Fact {
+        match fact {
+            AgentFact::WalletOpened(fact) => Fact::WalletOpened(fact),
+            AgentFact::KeyAdded(fact) => Fact::KeyAdded(fact),
+            AgentFact::KeyRevoked(fact) => Fact::KeyRevoked(fact),
+            AgentFact::KeysRotated(fact) => Fact::KeysRotated(fact),
+        }
+    }
+}
+
+/// The fact itself comes back when it does not change an existing agent.
+impl TryFrom<Fact> for AgentFact {
+    type Error = Box<Fact>;
+
+    fn try_from(fact: Fact) -> Result<AgentFact, Box<Fact>> {
+        match fact {
+            Fact::WalletOpened(fact) => Ok(AgentFact::WalletOpened(fact)),
+            Fact::KeyAdded(fact) => Ok(AgentFact::KeyAdded(fact)),
+            Fact::KeyRevoked(fact) => Ok(AgentFact::KeyRevoked(fact)),
+            Fact::KeysRotated(fact) => Ok(AgentFact::KeysRotated(fact)),
+            other => Err(Box::new(other)),
+        }
+    }
+}

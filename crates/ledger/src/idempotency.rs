@@ -1,0 +1,304 @@
+//! Idempotency keys: where each key that an owner has used was recorded.
+//!
+//! Owner of state: the wallet or agent whose keys they are; the set is part of its state and of its snapshot row.
+//! Two generations are kept. A key is remembered in the current one; after `retention_ms` the current one becomes the
+//! previous one, and the one before is dropped whole. So a key is kept at least `retention_ms` and at most twice that,
+//! without a timer or a date per key. An entry takes 32 bytes; an owner without keys takes 8 and no allocation.
+//! Non-goals: the text of a key (it is in the record), and any judgement of how far a clock may jump.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::Timestamp;
+
+/// Longest text of a key in bytes.
+const KEY_BYTES_MAX: usize = 255;
+
+/// One use of a key, as it arrives with a command and as it is kept in the record.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct KeyUse {
+    /// 1 to 255 printable ASCII characters, checked where requests are read.
+    pub text: Box<str>,
+    /// Digest of the meaning of the request: same key and same fingerprint is a repetition, another is a conflict.
+    pub fingerprint: u64,
+}
+
+impl KeyUse {
+    pub fn hash(&self, scope: KeyScope) -> KeyHash {
+        KeyHash::of(scope, &self.text)
+    }
+}
+
+/// The route part of a key's scope; the owner is the other part. The numbers are in records: never change them.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+#[repr(u8)]
+pub enum KeyScope {
+    /// A payment, alone or as an item of a batch.
+    Payment = 1,
+    /// A batch as a whole.
+    Batch = 2,
+    Fund = 3,
+    OpenWallet = 4,
+}
+
+/// 112 bits of the scope and text of a key; the low 16 bits are always zero, which leaves room for an item's index.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
+pub struct KeyHash(u128);
+
+impl KeyHash {
+    /// Panics when `text` is longer than 255 bytes, which is never let in.
+    pub fn of(scope: KeyScope, text: &str) -> KeyHash {
+        assert!(text.len() <= KEY_BYTES_MAX, "a key has at most {KEY_BYTES_MAX} bytes");
+        let mut scoped = [0; KEY_BYTES_MAX + 1];
+        scoped[0] = scope as u8;
+        let (used, _) = scoped.split_at_mut(text.len().saturating_add(1));
+        used[1..].copy_from_slice(text.as_bytes());
+        Self::from_raw(xxh3_128(used))
+    }
+
+    /// The hash whose upper 112 bits are those of `raw`.
+    pub const fn from_raw(raw: u128) -> KeyHash {
+        KeyHash(raw & !0xffff)
+    }
+
+    pub const fn raw(self) -> u128 {
+        self.0
+    }
+}
+
+/// Where the answer to a key's first use is recorded.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
+pub struct KeyPlace {
+    pub lsn: u64,
+    /// Index within the record; 0 for a record of one item and for a batch as a whole. At most 65 535.
+    pub item: u32,
+}
+
+/// What a key says about the request that carries it.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum KeyVerdict {
+    /// No key, or one that is not kept.
+    New,
+    /// The same request was decided before, in the record there.
+    Repeats(KeyPlace),
+    /// The key belongs to a request of another meaning.
+    Conflicts,
+}
+
+/// One remembered key, for snapshots.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct KeyEntry {
+    pub hash: KeyHash,
+    pub place: KeyPlace,
+    pub fingerprint: u64,
+    /// Whether it is in the generation that goes first.
+    pub previous: bool,
+}
+
+/// The keys of one owner.
+#[derive(Clone, Default, Debug)]
+pub struct IdempotencyKeys {
+    generations: Option<Box<Generations>>,
+}
+
+const _: () = assert!(size_of::<IdempotencyKeys>() == 8);
+const _: () = assert!(size_of::<Entry>() == 32);
+
+#[derive(Clone, Debug)]
+struct Generations {
+    /// Earliest time at which the current generation may become the previous one is this plus the retention.
+    started: Timestamp,
+    current: Entries,
+    previous: Entries,
+}
+
+type Entries = HashSet<Entry, BuildHasherDefault<HashOfHash>>;
+
+/// Equality and hash look at the key's hash only, so that a set of entries is a map from it.
+#[derive(Copy, Clone, Debug)]
+struct Entry {
+    hash_high: u64,
+    /// Low half of the hash, its 16 zero bits taken by the item's index.
+    hash_low_and_item: u64,
+    lsn: u64,
+    fingerprint: u64,
+}
+
+impl IdempotencyKeys {
+    /// Place and fingerprint of the first use of a key, while it is kept.
+    pub fn find(&self, hash: KeyHash) -> Option<(KeyPlace, u64)> {
+        let generations = self.generations.as_deref()?;
+        let probe = Entry::new(hash, KeyPlace { lsn: 0, item: 0 }, 0);
+        let found = generations.current.get(&probe).or_else(|| generations.previous.get(&probe))?;
+        Some((found.place(), found.fingerprint))
+    }
+
+    /// Compares the key of a request with its earlier use.
+    pub fn judge(&self, key: Option<&KeyUse>, scope: KeyScope) -> KeyVerdict {
+        let Some(key) = key else { return KeyVerdict::New };
+        match self.find(key.hash(scope)) {
+            None => KeyVerdict::New,
+            Some((place, fingerprint)) if fingerprint == key.fingerprint => KeyVerdict::Repeats(place),
+            Some(_) => KeyVerdict::Conflicts,
+        }
+    }
+
+    /// Remembers a key that was used at `at` and recorded at `place`. Keys older than the retention may be dropped.
+    pub fn remember(
+        &mut self,
+        hash: KeyHash,
+        place: KeyPlace,
+        fingerprint: u64,
+        at: Timestamp,
+        retention_ms: u64,
+    ) {
+        self.forget_expired(at, retention_ms);
+        let generations = self.generations.get_or_insert_with(|| Box::new(Generations::new(at)));
+        // Replay may still hold a key that had been forgotten when it was used again: the later use wins.
+        generations.current.replace(Entry::new(hash, place, fingerprint));
+    }
+
+    /// Drops the generations whose time is over at `now`. A clock that runs backwards drops nothing.
+    pub fn forget_expired(&mut self, now: Timestamp, retention_ms: u64) {
+        let Some(generations) = self.generations.as_deref_mut() else { return };
+        let over = generations.started.saturating_add_millis(retention_ms);
+        if now < over {
+            return;
+        }
+        let both_over = now >= over.saturating_add_millis(retention_ms);
+        if both_over || generations.current.is_empty() {
+            self.generations = None;
+        } else {
+            generations.previous = std::mem::take(&mut generations.current);
+            generations.started = now;
+        }
+    }
+
+    /// Keys held, in both generations.
+    pub fn len(&self) -> usize {
+        let generations = self.generations.as_deref();
+        generations.map_or(0, |g| g.current.len().saturating_add(g.previous.len()))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Start of the current generation; `None` when nothing is held.
+    pub fn started(&self) -> Option<Timestamp> {
+        self.generations.as_deref().map(|generations| generations.started)
+    }
+
+    /// Every entry, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = KeyEntry> + '_ {
+        self.generations.as_deref().into_iter().flat_map(|generations| {
+            let current = generations.current.iter().map(|entry| entry.listed(false));
+            current.chain(generations.previous.iter().map(|entry| entry.listed(true)))
+        })
+    }
+
+    /// The set that [`Self::started`] and [`Self::iter`] described.
+    pub fn restore(started: Timestamp, entries: impl IntoIterator<Item = KeyEntry>) -> Self {
+        let mut generations = Generations::new(started);
+        for entry in entries {
+            let generation =
+                if entry.previous { &mut generations.previous } else { &mut generations.current };
+            generation.insert(Entry::new(entry.hash, entry.place, entry.fingerprint));
+        }
+        Self { generations: Some(Box::new(generations)) }
+    }
+}
+
+impl PartialEq for IdempotencyKeys {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |mine: &Entries, theirs: &Entries| {
+            mine.len() == theirs.len()
+                && mine.iter().all(|entry| theirs.get(entry).is_some_and(|e| e.is(entry)))
+        };
+        match (&self.generations, &other.generations) {
+            (None, None) => true,
+            (Some(mine), Some(theirs)) => {
+                mine.started == theirs.started
+                    && same(&mine.current, &theirs.current)
+                    && same(&mine.previous, &theirs.previous)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for IdempotencyKeys {}
+
+impl Generations {
+    fn new(started: Timestamp) -> Self {
+        Self { started, current: Entries::default(), previous: Entries::default() }
+    }
+}
+
+impl Entry {
+    #[expect(clippy::cast_possible_truncation, reason = "the hash is stored as its two halves")]
+    fn new(hash: KeyHash, place: KeyPlace, fingerprint: u64) -> Self {
+        let item = u16::try_from(place.item).expect("a record has at most 65 536 items");
+        Self {
+            hash_high: (hash.0 >> 64) as u64,
+            hash_low_and_item: hash.0 as u64 | u64::from(item),
+            lsn: place.lsn,
+            fingerprint,
+        }
+    }
+
+    fn hash(&self) -> KeyHash {
+        KeyHash::from_raw((u128::from(self.hash_high) << 64) | u128::from(self.hash_low_and_item))
+    }
+
+    fn place(&self) -> KeyPlace {
+        let [low, high, ..] = self.hash_low_and_item.to_le_bytes();
+        KeyPlace { lsn: self.lsn, item: u32::from(u16::from_le_bytes([low, high])) }
+    }
+
+    fn listed(&self, previous: bool) -> KeyEntry {
+        KeyEntry { hash: self.hash(), place: self.place(), fingerprint: self.fingerprint, previous }
+    }
+
+    fn is(&self, other: &Entry) -> bool {
+        self == other && self.place() == other.place() && self.fingerprint == other.fingerprint
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash() == other.hash()
+    }
+}
+
+impl Eq for Entry {}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash_high);
+    }
+}
+
+/// Passes 64 bits of an xxh3 digest through: they are spread well already. Whoever crafts keys that meet in one
+/// bucket slows down the single wallet that they belong to.
+#[derive(Default)]
+struct HashOfHash(u64);
+
+impl Hasher for HashOfHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("an entry hashes as one 64-bit number");
+    }
+}
+
+#[cfg(test)]
+mod tests;

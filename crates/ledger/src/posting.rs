@@ -1,0 +1,237 @@
+//! Postings: how one record changes accounts, and the proof that it moves money without making any.
+
+use crate::{Amount, Currency, WalletId};
+
+/// Accounts that are no wallet: totals per currency, kept by the commit stream.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
+#[repr(u8)]
+pub enum SystemAccount {
+    /// Where sandbox money comes from; its balance is never positive.
+    Faucet = 0,
+    Fees = 1,
+    /// Paid to payees outside this ledger.
+    External = 2,
+    /// What arrived for wallets that were closed meanwhile.
+    Suspense = 3,
+}
+
+impl SystemAccount {
+    pub const COUNT: usize = 4;
+    pub const ALL: [SystemAccount; SystemAccount::COUNT] =
+        [SystemAccount::Faucet, SystemAccount::Fees, SystemAccount::External, SystemAccount::Suspense];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SystemAccount::Faucet => "faucet",
+            SystemAccount::Fees => "fees",
+            SystemAccount::External => "external",
+            SystemAccount::Suspense => "suspense",
+        }
+    }
+}
+
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum Account {
+    Wallet(WalletId),
+    System(SystemAccount),
+}
+
+/// One change of one account by one record.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct Posting {
+    pub account: Account,
+    pub currency: Currency,
+    /// Added to the account: negative for a debit.
+    pub delta: Amount,
+    /// Index of the item within the record that it belongs to; 0 for a record of one item.
+    pub item: u32,
+}
+
+/// The money of one payment as plain numbers. The live path and the walk over recorded bytes both post through it.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct Transfer {
+    pub payer: WalletId,
+    pub payee: Account,
+    pub currency: Currency,
+    pub amount: Amount,
+    /// On top of the amount.
+    pub fee: Amount,
+    pub item: u32,
+}
+
+impl Transfer {
+    /// What leaves the payer.
+    pub fn total_debited(&self) -> Amount {
+        self.amount.plus(self.fee)
+    }
+
+    /// Payer, payee, and the fee account when there is a fee.
+    pub fn for_each_posting(&self, mut f: impl FnMut(Posting)) {
+        let mut post =
+            |account, delta| f(Posting { account, currency: self.currency, delta, item: self.item });
+        post(Account::Wallet(self.payer), self.total_debited().negated());
+        post(self.payee, self.amount);
+        if !self.fee.is_zero() {
+            post(Account::System(SystemAccount::Fees), self.fee);
+        }
+    }
+}
+
+/// Currencies that one record may touch. Every kind of record so far touches one.
+const CURRENCIES_PER_RECORD_MAX: usize = 4;
+
+/// Sum of a record's postings per currency.
+#[derive(Clone, Debug, Default)]
+pub struct Balance {
+    sums: [Option<(Currency, Amount)>; CURRENCIES_PER_RECORD_MAX],
+}
+
+impl Balance {
+    pub fn post(&mut self, posting: &Posting) {
+        for sum in &mut self.sums {
+            let (currency, total) = sum.get_or_insert((posting.currency, Amount::ZERO));
+            if *currency == posting.currency {
+                *total = total.plus(posting.delta);
+                return;
+            }
+        }
+        panic!("a record touches at most {CURRENCIES_PER_RECORD_MAX} currencies");
+    }
+
+    pub fn is_zero(&self) -> bool {
+        self.sums.iter().flatten().all(|(_, total)| total.is_zero())
+    }
+}
+
+/// Panics unless the postings that `for_each` hands out sum to zero per currency. Called before every append:
+/// a record that makes or loses money must never reach the log.
+pub fn assert_balanced(for_each: impl FnOnce(&mut dyn FnMut(Posting))) {
+    let mut balance = Balance::default();
+    for_each(&mut |posting| balance.post(&posting));
+    assert!(balance.is_zero(), "postings do not sum to zero: {balance:?}");
+}
+
+/// Balances of the system accounts per currency.
+#[derive(Clone, Eq, PartialEq, Debug, Default)]
+pub struct Totals {
+    /// Sorted by currency, so that equal totals are equal values. A node serves a handful of currencies.
+    rows: Vec<(Currency, [Amount; SystemAccount::COUNT])>,
+}
+
+impl Totals {
+    /// Adds a posting to a system account; postings to wallets are kept by the wallets.
+    pub fn post(&mut self, posting: &Posting) {
+        let Account::System(account) = posting.account else { return };
+        let total = self.row(posting.currency, account);
+        *total = total.plus(posting.delta);
+    }
+
+    pub fn get(&self, currency: Currency, account: SystemAccount) -> Amount {
+        match self.find(currency) {
+            Ok(index) => self.rows[index].1[account as usize],
+            Err(_) => Amount::ZERO,
+        }
+    }
+
+    /// Every account of every currency that was ever posted to, currencies in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Currency, SystemAccount, Amount)> + '_ {
+        self.rows.iter().flat_map(|(currency, totals)| {
+            SystemAccount::ALL.into_iter().map(|account| (*currency, account, totals[account as usize]))
+        })
+    }
+
+    /// Sum of the system accounts of a currency; with the sum of all its wallets it makes zero.
+    pub fn sum(&self, currency: Currency) -> Amount {
+        SystemAccount::ALL
+            .into_iter()
+            .fold(Amount::ZERO, |sum, account| sum.plus(self.get(currency, account)))
+    }
+
+    /// Totals as they were listed by [`Self::iter`].
+    pub fn restore(entries: impl IntoIterator<Item = (Currency, SystemAccount, Amount)>) -> Totals {
+        let mut totals = Totals::default();
+        for (currency, account, amount) in entries {
+            *totals.row(currency, account) = amount;
+        }
+        totals
+    }
+
+    fn row(&mut self, currency: Currency, account: SystemAccount) -> &mut Amount {
+        let index = self.find(currency).unwrap_or_else(|index| {
+            self.rows.insert(index, (currency, [Amount::ZERO; SystemAccount::COUNT]));
+            index
+        });
+        &mut self.rows[index].1[account as usize]
+    }
+
+    fn find(&self, currency: Currency) -> Result<usize, usize> {
+        self.rows.binary_search_by_key(&currency, |(currency, _)| *currency)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn posting(account: SystemAccount, currency: Currency, nanos: i128) -> Posting {
+        Posting { account: Account::System(account), currency, delta: Amount::from_nanos(nanos), item: 0 }
+    }
+
+    fn postings(transfer: Transfer) -> Vec<(Account, i128)> {
+        let mut postings = Vec::new();
+        transfer.for_each_posting(|posting| postings.push((posting.account, posting.delta.nanos())));
+        postings
+    }
+
+    #[test]
+    fn a_transfer_posts_payer_payee_and_fee() {
+        let (payer, payee) = (WalletId::from_raw(1), Account::Wallet(WalletId::from_raw(2)));
+        let (amount, fee) = (Amount::from_nanos(500), Amount::from_nanos(2));
+        let transfer = Transfer { payer, payee, currency: Currency::USD, amount, fee, item: 0 };
+        let fees = Account::System(SystemAccount::Fees);
+        assert_eq!(postings(transfer), [(Account::Wallet(payer), -502), (payee, 500), (fees, 2)]);
+        let free = Transfer { fee: Amount::ZERO, ..transfer };
+        assert_eq!(postings(free), [(Account::Wallet(payer), -500), (payee, 500)]);
+        assert_balanced(|f| transfer.for_each_posting(f));
+    }
+
+    #[test]
+    #[should_panic(expected = "do not sum to zero")]
+    fn money_out_of_nothing_stops_the_process() {
+        assert_balanced(|f| {
+            f(posting(SystemAccount::Fees, Currency::USD, 1));
+            f(posting(SystemAccount::Fees, Currency::EUR, -1));
+        });
+    }
+
+    #[test]
+    fn totals_are_kept_per_currency_and_account() {
+        let mut totals = Totals::default();
+        totals.post(&posting(SystemAccount::Fees, Currency::USD, 5));
+        totals.post(&posting(SystemAccount::Faucet, Currency::USD, -7));
+        totals.post(&posting(SystemAccount::Fees, Currency::EUR, 1));
+        totals.post(&posting(SystemAccount::Fees, Currency::USD, 2));
+        let wallet = Account::Wallet(WalletId::from_raw(1));
+        totals.post(&Posting { account: wallet, ..posting(SystemAccount::Fees, Currency::USD, 9) });
+        assert_eq!(totals.get(Currency::USD, SystemAccount::Fees), Amount::from_nanos(7));
+        assert_eq!(totals.get(Currency::USD, SystemAccount::Faucet), Amount::from_nanos(-7));
+        assert_eq!(totals.get(Currency::USD, SystemAccount::External), Amount::ZERO);
+        assert_eq!(totals.sum(Currency::USD), Amount::ZERO);
+        assert_eq!(totals.sum(Currency::EUR), Amount::from_nanos(1));
+        assert_eq!(totals.iter().count(), 8);
+        assert_eq!(totals.iter().next(), Some((Currency::EUR, SystemAccount::Faucet, Amount::ZERO)));
+        assert_eq!(Totals::restore(totals.iter()), totals);
+    }
+
+    #[test]
+    fn totals_do_not_depend_on_the_order_of_postings() {
+        let (usd, eur) =
+            (posting(SystemAccount::Fees, Currency::USD, 5), posting(SystemAccount::Fees, Currency::EUR, 1));
+        let (mut one, mut other) = (Totals::default(), Totals::default());
+        one.post(&usd);
+        one.post(&eur);
+        other.post(&eur);
+        other.post(&usd);
+        assert_eq!(one, other);
+    }
+}

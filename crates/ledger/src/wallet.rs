@@ -1,0 +1,140 @@
+//! A wallet's state and the two ways in which facts reach it.
+//!
+//! Owner of state: the wallet's actor, or the registry's slot while the wallet is at rest.
+//! Facts arrive as two streams, each in order: what the wallet decided itself ([`Wallet::apply`], position `decided`)
+//! and what others posted to it ([`Wallet::credit`], position `posted`). Their mixture has no order, and needs none:
+//! sums commute, a debit is decided against credits already delivered, and a credit cannot fail.
+
+use crate::{AgentId, Amount, Currency, IdempotencyKeys, Position, Timestamp};
+
+/// Whether a wallet may spend.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum WalletStatus {
+    Active,
+    /// Debits are refused, credits arrive.
+    Frozen,
+    /// For ever.
+    Closed,
+}
+
+impl WalletStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            WalletStatus::Active => "active",
+            WalletStatus::Frozen => "frozen",
+            WalletStatus::Closed => "closed",
+        }
+    }
+}
+
+/// State of one wallet. Ten million of them are held in memory, hence the size limit below.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct Wallet {
+    /// The agent that owns it; nobody else may command it or learn that it exists.
+    pub agent: AgentId,
+    pub currency: Currency,
+    pub status: WalletStatus,
+    pub label: Option<Box<str>>,
+    /// May be spent.
+    pub available: Amount,
+    /// Reserved for tokens, approvals and payouts.
+    pub held: Amount,
+    /// Set aside by open disputes.
+    pub disputed: Amount,
+    /// What the sandbox faucet has given so far, against its cap.
+    pub faucet_drawn: Amount,
+    pub created_at: Timestamp,
+    /// Position of the last fact that this wallet decided itself.
+    pub decided: Position,
+    /// Position of the last posting of others that was delivered.
+    pub posted: Position,
+    pub keys: IdempotencyKeys,
+}
+
+const _: () = assert!(size_of::<Wallet>() <= 192);
+
+/// The owner's side of one record on a wallet: signed deltas of its parts.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub struct Change {
+    pub available: Amount,
+    pub held: Amount,
+    pub disputed: Amount,
+    pub faucet_drawn: Amount,
+    pub status: Option<WalletStatus>,
+}
+
+/// What an answer repeats of a balance, kept in the record for replays.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub struct Parts {
+    pub available: Amount,
+    pub held: Amount,
+}
+
+impl Wallet {
+    /// A new wallet, born by the record at `position`: earlier facts do not concern it.
+    pub fn open(
+        agent: AgentId,
+        currency: Currency,
+        label: Option<Box<str>>,
+        created_at: Timestamp,
+        position: Position,
+    ) -> Wallet {
+        Wallet {
+            agent,
+            currency,
+            status: WalletStatus::Active,
+            label,
+            available: Amount::ZERO,
+            held: Amount::ZERO,
+            disputed: Amount::ZERO,
+            faucet_drawn: Amount::ZERO,
+            created_at,
+            decided: position,
+            posted: position,
+            keys: IdempotencyKeys::default(),
+        }
+    }
+
+    /// Everything that belongs to the owner, spendable or not.
+    pub fn total(&self) -> Amount {
+        self.available.plus(self.held).plus(self.disputed)
+    }
+
+    pub fn parts(&self) -> Parts {
+        Parts { available: self.available, held: self.held }
+    }
+
+    /// Folds in the owner's own side of the record at `position`: right after the append, and in replay for records
+    /// above `decided`. Panics when the record is out of order or spends what is not there: both mean that state and
+    /// log have parted, and going on would lose money.
+    pub fn apply(&mut self, change: &Change, position: Position) {
+        assert!(position > self.decided, "own record {position} is not after {}", self.decided);
+        let available = self.available.plus(change.available);
+        let held = self.held.plus(change.held);
+        let disputed = self.disputed.plus(change.disputed);
+        let faucet_drawn = self.faucet_drawn.plus(change.faucet_drawn);
+        let spends = change.available.is_negative();
+        assert!(!(spends && available.is_negative()), "record {position} spends more than is available");
+        assert!(!held.is_negative(), "record {position} releases more than is held");
+        assert!(!disputed.is_negative(), "record {position} releases more than is disputed");
+        assert!(faucet_drawn >= self.faucet_drawn, "record {position} gives back to the faucet");
+
+        self.available = available;
+        self.held = held;
+        self.disputed = disputed;
+        self.faucet_drawn = faucet_drawn;
+        self.status = change.status.unwrap_or(self.status);
+        self.decided = position;
+    }
+
+    /// Folds in somebody else's posting on `available` at `position`: in log order from the commit stream, and in
+    /// replay for positions above `posted`. Panics when it is out of order.
+    pub fn credit(&mut self, delta: Amount, position: Position) {
+        assert!(position > self.posted, "posting {position} is not after {}", self.posted);
+        self.available = self.available.plus(delta);
+        self.posted = position;
+    }
+}
+
+#[cfg(test)]
+mod tests;

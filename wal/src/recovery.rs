@@ -1,0 +1,336 @@
+//! Judges what a crash left behind: how far the log is valid, and whether a power cut explains the rest.
+//!
+//! Reads only; a corrupt log stays as it is found. The judgement is by batch. Batch n+1 is written only once batch n is durable,
+//! so exactly one batch, the last, may be incomplete, and *any* sound batch header (or link) beyond a bad batch proves that the bad
+//! batch had been durable: corruption. Without such proof a bad batch is a torn tail, was never acknowledged, and is ignored. What
+//! this cannot see: a last batch that was acknowledged and rotted before its watermark was written. That is reported as residual
+//! risk. Segments that took only a torn first batch stay as void; the next segment's link confirms that they count for nothing.
+
+use crate::batch::{Checked, Tip};
+use crate::frame::Flaw;
+use crate::options::Sabotage;
+use crate::scan::{Rest, Scan, Step, open_segment};
+use crate::segment::{
+    FIRST_NUMBER, HEAD_BYTES, Identity, Name, SECTOR, Sector, decode_link, genesis, parse_name,
+};
+use crate::storage::{Access, Storage, StorageFile};
+use crate::{Error, Lsn, Options};
+
+/// One segment file as its head describes it.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Surveyed {
+    pub(crate) identity: Identity,
+    /// Where the log stood before its first batch. `None`: it has no sound link, so it holds nothing durable.
+    pub(crate) link: Option<Tip>,
+    /// There is something where the link belongs.
+    link_written: bool,
+}
+
+/// All files of a log.
+#[derive(Default, Debug)]
+pub(crate) struct Survey {
+    /// By number, without gaps.
+    pub(crate) segments: Vec<Surveyed>,
+    /// Files that never became segments.
+    pub(crate) temporaries: Vec<String>,
+}
+
+/// What the files hold.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// Where the log stands after its last valid batch.
+    pub(crate) tip: Tip,
+    /// For each segment the end of its valid batches; `None`: it has none.
+    pub(crate) ends: Vec<Option<Lsn>>,
+    /// An incomplete batch behind the end.
+    pub(crate) torn: Option<Torn>,
+    /// Records in the last valid batch; `None` when no batch was read.
+    pub(crate) last_records: Option<u32>,
+    /// Segments from this index on were never written to.
+    pub(crate) blank_from: usize,
+}
+
+/// Bytes behind the end of the log that look like a batch cut short.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Torn {
+    pub(crate) segment: u64,
+    /// First and last position that is not zero.
+    pub(crate) from: Lsn,
+    pub(crate) to: Lsn,
+    pub(crate) flaw: Flaw,
+}
+
+/// Reads the heads of all segments. With `settle` everything is synced first, and what was synced is read from the disk itself:
+/// after a crash the cache may show bytes that are not durable, or, after a failed sync, that never will be.
+pub(crate) fn survey(storage: &dyn Storage, settle: bool) -> Result<Survey, Error> {
+    let place = || storage.place();
+    let names = storage.list().map_err(|source| Error::Directory { place: place(), source })?;
+    let mut survey = Survey::default();
+    let mut numbers = Vec::new();
+    for name in names {
+        match parse_name(&name) {
+            Some(Name::Segment(number)) => numbers.push(number),
+            Some(Name::Temporary(_)) => survey.temporaries.push(name),
+            None => {}
+        }
+    }
+    numbers.sort_unstable();
+    if settle {
+        for number in &numbers {
+            let synced = open_segment(storage, *number, Access::Read)?.sync_all();
+            synced.map_err(|source| Error::Sync { segment: *number, source })?;
+        }
+        storage.sync_directory().map_err(|source| Error::SyncDirectory { source })?;
+    }
+    survey.read_heads(storage, &numbers)?;
+    if settle {
+        survey.read_tail_again(storage)?;
+    }
+    Ok(survey)
+}
+
+impl Survey {
+    fn read_heads(&mut self, storage: &dyn Storage, numbers: &[u64]) -> Result<(), Error> {
+        for (index, number) in numbers.iter().enumerate() {
+            let before = self.segments.last().map(|surveyed| surveyed.identity);
+            let expected = FIRST_NUMBER + index as u64;
+            if *number != expected {
+                let lsn = before.map_or(Lsn::ZERO, |identity| identity.limit());
+                return Err(corrupt(
+                    expected,
+                    0,
+                    lsn,
+                    format!("the file is missing, but segment {number} exists"),
+                ));
+            }
+            let file = open_segment(storage, *number, Access::Read)?;
+            self.segments.push(read_head(&*file, *number, before.as_ref())?);
+        }
+        Ok(())
+    }
+
+    /// Only the segment in use and those behind it can have been written since their last good sync.
+    fn read_tail_again(&mut self, storage: &dyn Storage) -> Result<(), Error> {
+        let in_use = self.segments.iter().rposition(|surveyed| surveyed.link.is_some()).unwrap_or(0);
+        for index in in_use..self.segments.len() {
+            let number = self.segments[index].identity.number;
+            let file = open_segment(storage, number, Access::Read)?;
+            file.drop_cache().map_err(|source| Error::Read { segment: number, offset: 0, source })?;
+            let before = index.checked_sub(1).map(|before| self.segments[before].identity);
+            self.segments[index] = read_head(&*file, number, before.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Identity of the log, unless it has no segment yet.
+    pub(crate) fn log(&self) -> Option<u128> {
+        self.segments.first().map(|surveyed| surveyed.identity.log)
+    }
+
+    /// Where judging must begin so that the end of the log is known for sure: the last segment that may hold batches, and the one
+    /// before, in case the last took none.
+    pub(crate) fn judge_from(&self) -> usize {
+        let linked = |surveyed: &&Surveyed| surveyed.link.is_some();
+        let skipped = self.segments.iter().filter(linked).count().saturating_sub(2);
+        let mut indexes = self.segments.iter().enumerate().filter(|(_, surveyed)| surveyed.link.is_some());
+        indexes.nth(skipped).map_or(0, |(index, _)| if skipped == 0 { 0 } else { index })
+    }
+
+    /// Judges the segments from index `from` on; `visit` sees every valid batch.
+    pub(crate) fn judge(
+        &self,
+        storage: &dyn Storage,
+        options: &Options,
+        from: usize,
+        mut visit: impl FnMut(&Identity, Lsn, &Checked),
+    ) -> Result<Judged, Error> {
+        let tip = match self.segments.get(from) {
+            Some(Surveyed { link: Some(link), .. }) if from > 0 => *link,
+            _ => genesis(self.log().unwrap_or(0)),
+        };
+        let ends = self.ends_by_links(from)?;
+        let judged = Judged { tip, ends, torn: None, last_records: None, blank_from: from };
+        let mut judge = Judge { storage, options, segments: &self.segments, judged };
+        for index in from..self.segments.len() {
+            match self.segments[index].link {
+                Some(link) => judge.linked(index, &link, &mut visit)?,
+                None => judge.unlinked(index)?,
+            }
+        }
+        Ok(judge.judged)
+    }
+
+    /// Ends of the segments before index `from`, as later links state them. Nothing is read; replay checks them.
+    fn ends_by_links(&self, from: usize) -> Result<Vec<Option<Lsn>>, Error> {
+        let mut ends = vec![None; from];
+        let mut before = Tip { end: Lsn::ZERO, batch: 0, chain: [0; 32] };
+        for (index, surveyed) in self.segments.iter().enumerate() {
+            let Some(link) = surveyed.link else { continue };
+            let holder = self.segments[..index].iter().rposition(|holder| {
+                holder.link.is_some()
+                    && link.end > holder.identity.first()
+                    && link.end <= holder.identity.limit()
+            });
+            let follows = link.end >= before.end && link.batch >= before.batch;
+            if !follows || (holder.is_none() && link.end != Lsn::ZERO) {
+                return Err(wrong_link(&surveyed.identity));
+            }
+            if let Some(end) = holder.and_then(|holder| ends.get_mut(holder)) {
+                *end = Some(link.end);
+            }
+            before = link;
+        }
+        Ok(ends)
+    }
+}
+
+fn read_head(file: &dyn StorageFile, number: u64, before: Option<&Identity>) -> Result<Surveyed, Error> {
+    let failed = |source| Error::Read { segment: number, offset: 0, source };
+    let length = file.length().map_err(failed)?;
+    let expected_base = before.map_or(Lsn::ZERO, |before| before.limit());
+    let bad = |what: String| corrupt(number, 0, expected_base, what);
+    if length < HEAD_BYTES {
+        return Err(bad(format!("the file has only {length} bytes")));
+    }
+    let mut head = [[0; SECTOR]; 2];
+    file.read_at(0, head.as_flattened_mut()).map_err(failed)?;
+    let [identity, link]: &[Sector; 2] = &head;
+    let identity = match Identity::decode(identity) {
+        Ok(identity) => identity,
+        Err(Flaw::Version(version)) => return Err(Error::Version { segment: number, version }),
+        Err(flaw) => return Err(bad(format!("identity of the segment: {flaw}"))),
+    };
+    if identity.number != number {
+        return Err(bad(format!("the file holds segment {}", identity.number)));
+    }
+    if before.is_some_and(|before| before.log != identity.log) {
+        return Err(bad("the file belongs to another log".to_owned()));
+    }
+    if identity.base != expected_base {
+        return Err(bad(format!("the file begins at lsn {}", identity.base)));
+    }
+    if identity.capacity != length {
+        return Err(bad(format!("the file has {length} bytes, but was made with {}", identity.capacity)));
+    }
+    let link_written = link.iter().any(|byte| *byte != 0);
+    Ok(Surveyed { identity, link: decode_link(link, identity.seed()).ok(), link_written })
+}
+
+struct Judge<'a> {
+    storage: &'a dyn Storage,
+    options: &'a Options,
+    segments: &'a [Surveyed],
+    judged: Judged,
+}
+
+impl Judge<'_> {
+    /// A segment that took batches after the log stood at `link`.
+    fn linked(
+        &mut self,
+        index: usize,
+        link: &Tip,
+        visit: &mut impl FnMut(&Identity, Lsn, &Checked),
+    ) -> Result<(), Error> {
+        let identity = self.segments[index].identity;
+        if *link != self.judged.tip {
+            return Err(wrong_link(&identity));
+        }
+        let mut scan = Scan::open(self.storage, identity, identity.limit())?;
+        let flaw = loop {
+            match scan.next(&self.judged.tip)? {
+                Step::Batch { at, checked, .. } => {
+                    visit(&identity, at, &checked);
+                    self.judged.tip = checked.tip;
+                    self.judged.last_records = Some(checked.records);
+                    self.judged.torn = None;
+                }
+                Step::End => break None,
+                Step::Flawed(flaw) => break Some(flaw),
+            }
+        };
+        if let Some(flaw) = flaw {
+            self.judge_flaw(&identity, flaw, scan.at(), &scan.rest()?)?;
+        }
+        if let Some(next) = scan.sealed() {
+            self.check_successor(index, next)?;
+        }
+        self.judged.ends.push((scan.at() > identity.first()).then_some(scan.at()));
+        self.judged.blank_from = index + 1;
+        Ok(())
+    }
+
+    /// The batch at `at` is not sound: torn, or corrupt?
+    fn judge_flaw(&mut self, identity: &Identity, flaw: Flaw, at: Lsn, rest: &Rest) -> Result<(), Error> {
+        let Some((from, to)) = rest.written else {
+            return Ok(());
+        };
+        let number = self.judged.tip.batch + 1;
+        let bad = |what: String| Err(corrupt(identity.number, identity.offset_of(at), at, what));
+        if self.options.sabotaged(Sabotage::StopAtFirstFlaw) {
+            return Ok(());
+        }
+        if matches!(flaw, Flaw::Sequence | Flaw::Chain) {
+            return bad(format!("batch {number}: {flaw}"));
+        }
+        if let Some((later_at, later)) = rest.batches.iter().find(|(later_at, _)| *later_at > at) {
+            return bad(format!(
+                "batch {number} is damaged ({flaw}), but was durable: batch {later} follows at lsn {later_at}"
+            ));
+        }
+        self.judged.torn = Some(Torn { segment: identity.number, from, to, flaw });
+        Ok(())
+    }
+
+    /// A segment is sealed only when the next one exists.
+    fn check_successor(&self, index: usize, next: Lsn) -> Result<(), Error> {
+        let identity = self.segments[index].identity;
+        let at = identity.limit();
+        if next != at {
+            let offset = identity.offset_of(self.judged.tip.end);
+            let what = format!("the seal names lsn {next} as the next segment's first");
+            return Err(corrupt(identity.number, offset, self.judged.tip.end, what));
+        }
+        if index + 1 == self.segments.len() {
+            let what = format!("the file is missing, but segment {} is sealed", identity.number);
+            return Err(corrupt(identity.number + 1, 0, at, what));
+        }
+        Ok(())
+    }
+
+    /// A segment without a sound link: kept ready and never used, or its first batch is torn.
+    fn unlinked(&mut self, index: usize) -> Result<(), Error> {
+        let Surveyed { identity, link_written, .. } = self.segments[index];
+        self.judged.ends.push(None);
+        let first = identity.first();
+        let rest = Scan::open(self.storage, identity, identity.limit())?.rest()?;
+        if rest.written.is_none() && !link_written {
+            return Ok(());
+        }
+        let torn_one = (first, self.judged.tip.batch + 1);
+        let durable = rest.batches.iter().find(|batch| **batch != torn_one);
+        if let Some((at, batch)) = durable {
+            let what =
+                format!("the link to the segment before is damaged, but batch {batch} stands at lsn {at}");
+            return Err(corrupt(identity.number, SECTOR as u64, first, what));
+        }
+        if index > self.judged.blank_from {
+            let what = format!("the segment was written to, but segment {} was not", identity.number - 1);
+            return Err(corrupt(identity.number, SECTOR as u64, first, what));
+        }
+        let (from, to) = rest.written.unwrap_or((first, first));
+        self.judged.torn = Some(Torn { segment: identity.number, from, to, flaw: Flaw::Structure });
+        self.judged.blank_from = index + 1;
+        Ok(())
+    }
+}
+
+/// The error for bytes that a crash does not explain.
+pub(crate) fn corrupt(segment: u64, offset: u64, lsn: Lsn, what: String) -> Error {
+    Error::Corrupt { segment, offset, lsn, what }
+}
+
+/// The error for a segment that does not continue the one before it.
+pub(crate) fn wrong_link(identity: &Identity) -> Error {
+    let what = "the segment continues a log that ended elsewhere than the segments before it".to_owned();
+    corrupt(identity.number, SECTOR as u64, identity.first(), what)
+}

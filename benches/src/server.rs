@@ -50,8 +50,14 @@ impl Server {
 
     /// The node on `data_dir`, ready to take payments.
     pub fn node(program: &Path, data_dir: &Path) -> Result<Server> {
+        Server::node_with(program, data_dir, &[])
+    }
+
+    /// The same with further settings: pairs of a variable and its value.
+    pub fn node_with(program: &Path, data_dir: &Path, settings: &[(&str, &str)]) -> Result<Server> {
         let mut command = Command::new(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir).envs(NODE_SETTINGS);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+        command.envs(NODE_SETTINGS).envs(settings.iter().copied());
         let mut server = Server::spawn("node", command, data_dir.with_extension("log"))?;
         server.wait_until_ready()?;
         Ok(server)
@@ -127,6 +133,13 @@ impl Server {
         Ok(begun.elapsed())
     }
 
+    /// Ends the process at once, as a crash would.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     fn wait_for_exit(&mut self, begun: Instant) -> Result<ExitStatus> {
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -155,8 +168,13 @@ impl Drop for Server {
 
 /// Runs a command of the node that prints JSON.
 pub fn node_json<A: AsRef<OsStr>>(program: &Path, arguments: &[A], data_dir: &Path) -> Result<Value> {
-    let output =
-        Command::new(program).args(arguments).arg("--json").arg("--data-dir").arg(data_dir).output()?;
+    let output = Command::new(program)
+        .args(arguments)
+        .arg("--json")
+        .arg("--data-dir")
+        .arg(data_dir)
+        .envs(NODE_SETTINGS)
+        .output()?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the command ended with {}: {stdout}{stderr}", output.status);

@@ -1,7 +1,7 @@
 //! Log bytes per payment and the speed of a full replay, on a log of very many single payments.
 
 use anyhow::{Context, Result, ensure};
-use loadtest::{Answer, Next, Payments, Plan, Workload, run};
+use loadtest::{Answer, Next, Payer, Payments, Plan, Target, Workload, run};
 use serde_json::{Value, json};
 
 use super::{Bed, Settings, data_dir};
@@ -13,37 +13,36 @@ const CONNECTIONS: usize = 256;
 const BYTES_PER_PAYMENT_TARGET: f64 = 250.0;
 const RECORDS_PER_SECOND_TARGET: f64 = 1_000_000.0;
 
+/// Snapshots only at a stop, so that a crash leaves the whole log to be replayed.
+const NO_SNAPSHOTS: [(&str, &str); 1] = [("AGENTPAY__SNAPSHOT__EVERY_SECONDS", "0")];
+
 pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     let bed = Bed::start(settings)?;
     let payers = bed.populate()?;
     let Bed { node, dir } = bed;
     let data = data_dir(&dir);
     node.stop()?;
-    let before = end_of_log(&node_json(&settings.node, &["wal", "stat"], &data)?)?;
+    let begin = end_of_log(&node_json(&settings.node, &["wal", "stat"], &data)?)?;
 
-    let node = Server::node(&settings.node, &data)?;
-    let mut payments = Limited {
-        inner: Payments::new(&node.target, &payers, settings.seed),
-        left: settings.replay_payments,
-    };
-    let outcome = run(&Plan::exhaust(node.target.clone(), CONNECTIONS), &mut payments)?;
-    ensure!(outcome.is_clean(), "filling the log: not every payment succeeded\n{outcome}");
-    let stopped_after = node.stop()?;
-    let after = end_of_log(&node_json(&settings.node, &["wal", "stat"], &data)?)?;
+    let node = Server::node_with(&settings.node, &data, &NO_SNAPSHOTS)?;
+    fill(settings, &node.target, &payers)?;
+    node.kill()?;
+    let end = end_of_log(&node_json(&settings.node, &["wal", "stat"], &data)?)?;
+    let crashed = Server::node_with(&settings.node, &data, &NO_SNAPSHOTS)?;
+    let replay_seconds = crashed.ready_after.as_secs_f64();
+    let stop_seconds = crashed.stop()?.as_secs_f64();
     let check = node_json(&settings.node, &["check"], &data)?;
-    let restarted = Server::node(&settings.node, &data)?;
-    let ready_after = restarted.ready_after;
-    restarted.stop()?;
-    drop(dir);
+    let stopped = Server::node(&settings.node, &data)?;
+    let restart_seconds = stopped.ready_after.as_secs_f64();
+    stopped.stop()?;
 
     let count = settings.replay_payments as f64;
-    let bytes = (after - before) as f64 / count;
-    let records = number(&check, "records")?;
-    let seconds = number(&check, "seconds")?;
-    let replayed = records / seconds;
+    let bytes = (end - begin) as f64 / count;
+    let replayed = count / replay_seconds;
+    let proved = number(&check, "records")? / number(&check, "seconds")?;
     let details = json!({
-        "payments": settings.replay_payments, "log_bytes": after - before, "check": check,
-        "stop_seconds": stopped_after.as_secs_f64(), "restart_seconds": ready_after.as_secs_f64(),
+        "payments": settings.replay_payments, "log_bytes": end - begin, "check": check,
+        "replay_seconds": replay_seconds, "stop_seconds": stop_seconds, "restart_seconds": restart_seconds,
     });
     Ok(vec![
         Row {
@@ -56,15 +55,28 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
             details: details.clone(),
         },
         Row {
-            name: format!("full replay with proof (`agentpay check`), {} records", grouped(records)),
-            measured: format!("{} records/s", grouped(replayed)),
-            compared: format!("restart from the snapshot: ready after {:.2} s", ready_after.as_secs_f64()),
+            name: format!("restart after a crash with {} payments above the snapshot", grouped(count)),
+            measured: format!("ready after {replay_seconds:.2} s, {} records/s", grouped(replayed)),
+            compared: format!(
+                "after a stop: ready after {restart_seconds:.2} s; `agentpay check`: {} records/s",
+                grouped(proved)
+            ),
             ratio: None,
             target: format!("≥ {} records/s", grouped(RECORDS_PER_SECOND_TARGET)),
             met: Some(replayed >= RECORDS_PER_SECOND_TARGET),
             details,
         },
     ])
+}
+
+/// As many single payments as asked for, over all connections.
+fn fill(settings: &Settings, target: &Target, payers: &[Payer]) -> Result<()> {
+    let mut payments =
+        Limited { inner: Payments::new(target, payers, settings.seed), left: settings.replay_payments };
+    let outcome = run(&Plan::exhaust(target.clone(), CONNECTIONS), &mut payments)?;
+    ensure!(outcome.is_clean(), "filling the log: not every payment succeeded\n{outcome}");
+    ensure!(outcome.succeeded == settings.replay_payments, "only {} payments were made", outcome.succeeded);
+    Ok(())
 }
 
 /// A workload that ends after a number of requests.

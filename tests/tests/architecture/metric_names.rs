@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::sources::rust;
 
-/// Last words of a name. A count of things has the thing as its unit.
+/// Last words of a name. A number of things has the thing as its unit (`agentpay_engine_wallets`): the ending `_count`
+/// belongs to histograms.
 const UNITS: [&str; 21] = [
     "total",
     "seconds",
@@ -18,13 +19,13 @@ const UNITS: [&str; 21] = [
     "actors",
     "connections",
     "requests",
+    "items",
+    "permits",
     "segments",
     "generations",
-    "permits",
     "payments",
-    "milliseconds",
     "entries",
-    "state",
+    "files",
     "threads",
     "batches",
 ];

@@ -383,6 +383,9 @@ impl Engine {
     }
 
     /// Stops admission, lets what is under way finish, takes a last snapshot and closes the log.
+    ///
+    /// What is not finished by `deadline` waits for a disk that does not answer: the snapshot and the closing would wait
+    /// for it too, so neither is tried, and the next start replays the log.
     pub async fn shutdown(&self, deadline: Duration) -> Result<Generation, ShutdownError> {
         let shared = &self.0.shared;
         shared.status.set_stopping();
@@ -391,8 +394,9 @@ impl Engine {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
-        let drained = drained.await.is_ok();
-        let in_flight = shared.admission.in_flight();
+        if drained.await.is_err() {
+            return Err(ShutdownError::Deadline { in_flight: shared.admission.in_flight() });
+        }
         let snapshot = self.snapshot_now().await;
         let follower = self.0.follower.lock().take();
         let wal = shared.wal.clone();
@@ -404,9 +408,6 @@ impl Engine {
         });
         closing.await.expect("closing does not panic")?;
         shared.status.set_stopped();
-        if !drained {
-            return Err(ShutdownError::Deadline { in_flight });
-        }
         Ok(snapshot?)
     }
 

@@ -15,7 +15,7 @@ mod keys;
 //mod limits;
 //mod model;
 //mod payments;
-//mod shutdown;
+mod shutdown;
 mod snapshots;
 mod stuck;
 mod visibility;

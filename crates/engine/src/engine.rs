@@ -164,16 +164,19 @@ impl Engine {
     /// Figures for the metrics exporter. Costs a walk over the shards' lengths.
     pub fn gauges(&self) -> Gauges {
         let shared = &self.0.shared;
+        // What follows is read before what it follows, so that no figure is ahead of one that bounds it.
+        let history_cursor = self.0.reads.history_cursor();
+        let delivered_lsn = shared.delivered.end().get();
         let durable_lsn = shared.wal.durable_lsn().get();
         Gauges {
             appended_lsn: shared.wal.appended_lsn().get(),
             durable_lsn,
-            delivered_lsn: shared.delivered.end().get(),
+            delivered_lsn,
             wallets: shared.registry.len() as u64,
             agents: shared.directory.agents(),
             active_actors: shared.registry.active_len(),
             in_flight: u64::from(shared.admission.in_flight()),
-            history_cursor: self.0.reads.history_cursor().unwrap_or(durable_lsn),
+            history_cursor: history_cursor.unwrap_or(durable_lsn),
         }
     }
 

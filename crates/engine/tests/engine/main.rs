@@ -5,7 +5,7 @@
 //! are given by the test. Random tests print their seed and the command that replays them; where several tasks race,
 //! the seed fixes what is asked and not in which order it arrives.
 
-//mod actors;
+mod actors;
 mod batches;
 //mod crash;
 //mod directory;

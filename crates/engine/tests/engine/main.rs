@@ -12,7 +12,7 @@ mod batches;
 //mod failure;
 mod harness;
 mod keys;
-//mod limits;
+mod lists;
 //mod model;
 //mod payments;
 mod shutdown;

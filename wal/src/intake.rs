@@ -281,7 +281,8 @@ impl<T> Intake<T> {
         let Some(current) = &self.current else {
             return false;
         };
-        let header = if self.at.is_some() { 0 } else { BATCH_FRAME };
+        // A batch that is full makes way for one with a header of its own.
+        let header = if self.at.is_some() && self.batch_takes(bytes) { 0 } else { BATCH_FRAME };
         let needed = (header + bytes) as u64 + RESERVE_BYTES;
         current.identity.limit().since(self.end) >= needed
     }

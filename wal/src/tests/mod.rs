@@ -1,11 +1,14 @@
 //! Tests of the whole log, driven step by step without its threads, so that a seed repeats a run exactly.
 
 mod crash;
+mod damage;
+mod planted;
 
 use crate::event::Committed;
 use crate::intake::Work;
 use crate::log::Parts;
 use crate::options::Entropy;
+use crate::shared::Shared;
 use crate::storage::Storage;
 use crate::testing::Random;
 use crate::{Error, Event, Log, Lsn, Options, Refused};
@@ -18,7 +21,7 @@ use std::time::Duration;
 type Record = (Lsn, Vec<u8>);
 
 /// Chance that every run repeats.
-pub(crate) struct Seeded(AtomicU64);
+pub(crate) struct Seeded(pub(crate) AtomicU64);
 
 impl Entropy for Seeded {
     fn draw(&self) -> io::Result<u128> {
@@ -68,6 +71,10 @@ impl Driven {
             next_companion: 0,
             poisoned: None,
         })
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared<u64>> {
+        Arc::clone(&self.parts.shared)
     }
 
     pub(crate) fn append(&mut self, payload: Vec<u8>) -> Result<Lsn, Refused> {
@@ -168,4 +175,10 @@ pub(crate) fn replay(log: &Log, from: Lsn) -> Result<Vec<Record>, Error> {
 pub(crate) fn payload(random: &mut Random, bytes_max: u64) -> Vec<u8> {
     let length = random.below(bytes_max + 1);
     (0..length).map(|_| random.draw().to_le_bytes()[0]).collect()
+}
+
+/// A number from the environment, to widen a search or to replay a failure.
+pub(crate) fn variable(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().expect("a number in the environment variable"))
 }

@@ -186,6 +186,7 @@ impl<T> Intake<T> {
 
     /// What the log thread has to do next, if anything. `spare` replaces what leaves with the open batch.
     pub(crate) fn next(&mut self, spare: &mut Option<Spare<T>>) -> Option<Work<T>> {
+        assert_ne!(self.status, Status::Poisoned, "the log thread ends when it poisons the log");
         if let Some(error) = self.failure.take() {
             return Some(Work::Failed(error));
         }

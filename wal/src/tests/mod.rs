@@ -2,7 +2,10 @@
 
 mod crash;
 mod damage;
+mod faults;
+mod golden;
 mod planted;
+mod readers;
 
 use crate::event::Committed;
 use crate::intake::Work;
@@ -11,7 +14,7 @@ use crate::options::Entropy;
 use crate::shared::Shared;
 use crate::storage::Storage;
 use crate::testing::Random;
-use crate::{Error, Event, Log, Lsn, Options, Refused};
+use crate::{Admission, Error, Event, Log, Lsn, Options, Reader, Refused};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,6 +76,14 @@ impl Driven {
         })
     }
 
+    pub(crate) fn admission(&self) -> Admission {
+        self.parts.shared.published.admission()
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.parts.shared.published))
+    }
+
     pub(crate) fn shared(&self) -> Arc<Shared<u64>> {
         Arc::clone(&self.parts.shared)
     }
@@ -97,6 +108,9 @@ impl Driven {
 
     /// One turn of the log thread. `false`: there was nothing to do.
     pub(crate) fn commit(&mut self) -> bool {
+        if self.poisoned.is_some() {
+            return false;
+        }
         let work = {
             let spare = self.parts.writer.prepare_spare();
             self.parts.shared.poll(spare)
@@ -133,6 +147,11 @@ impl Driven {
         assert_eq!(self.attach(), Err(Refused::Poisoned));
         self.waiting.clear();
         self.poisoned = Some(error);
+    }
+
+    /// Kills the process; what the log held.
+    pub(crate) fn kill(self) -> Vec<Record> {
+        self.records
     }
 
     /// One turn of the allocator.

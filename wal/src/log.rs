@@ -79,7 +79,7 @@ impl Log {
         })
     }
 
-    /// First position that a batch begins at; the end of an empty log.
+    /// First position that a batch begins at; zero, which is also the end, for an empty log.
     pub fn begin(&self) -> Lsn {
         self.published.begin()
     }

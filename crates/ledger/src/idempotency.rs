@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::Timestamp;
 
@@ -43,7 +43,8 @@ pub enum KeyScope {
     OpenWallet = 4,
 }
 
-/// 112 bits of the scope and text of a key; the low 16 bits are always zero, which leaves room for an item's index.
+/// 112 bits of XXH3-128 over the text, seeded with the scope; the low 16 bits are always zero, which leaves room for an
+/// item's index.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
 pub struct KeyHash(u128);
 
@@ -51,11 +52,7 @@ impl KeyHash {
     /// Panics when `text` is longer than 255 bytes, which is never let in.
     pub fn of(scope: KeyScope, text: &str) -> KeyHash {
         assert!(text.len() <= KEY_BYTES_MAX, "a key has at most {KEY_BYTES_MAX} bytes");
-        let mut scoped = [0; KEY_BYTES_MAX + 1];
-        scoped[0] = scope as u8;
-        let (used, _) = scoped.split_at_mut(text.len().saturating_add(1));
-        used[1..].copy_from_slice(text.as_bytes());
-        Self::from_raw(xxh3_128(used))
+        Self::from_raw(xxh3_128_with_seed(text.as_bytes(), scope as u64))
     }
 
     /// The hash whose upper 112 bits are those of `raw`.

@@ -140,7 +140,7 @@ impl History {
         let _sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         // What an earlier call could not write comes first.
         while let Some(part) = self.freeze() {
-            self.table.ingest(&part)?;
+            self.table.ingest(&part).inspect_err(|error| self.judge(error))?;
             let mut layers = self.layers_mut();
             layers.sealed = part.watermark();
             layers.frozen = None;

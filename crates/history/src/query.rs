@@ -60,7 +60,7 @@ impl History {
         limit: usize,
     ) -> Result<Page<Entry>, Error> {
         let page = self.list(&[wallet], before, limit, |value| range.judge(value));
-        let page = page.inspect_err(|error| self.judge(error))?;
+        let page = page.inspect_err(|error| self.condemn_if_damaged(error))?;
         let items = page.items.into_iter().map(|line| line.entry).collect();
         Ok(Page { items, next: page.next })
     }
@@ -74,7 +74,7 @@ impl History {
         before: Option<EntryKey>,
         limit: usize,
     ) -> Result<Page<PaymentLine>, Error> {
-        self.list(wallets, before, limit, |value| filter.judge(value)).inspect_err(|error| self.judge(error))
+        self.list(wallets, before, limit, |value| filter.judge(value)).inspect_err(|error| self.condemn_if_damaged(error))
     }
 
     fn list(

@@ -74,7 +74,8 @@ impl History {
         before: Option<EntryKey>,
         limit: usize,
     ) -> Result<Page<PaymentLine>, Error> {
-        self.list(wallets, before, limit, |value| filter.judge(value)).inspect_err(|error| self.condemn_if_damaged(error))
+        self.list(wallets, before, limit, |value| filter.judge(value))
+            .inspect_err(|error| self.condemn_if_damaged(error))
     }
 
     fn list(

@@ -10,7 +10,7 @@
 
 use crate::error::is_full;
 use crate::intake::Place;
-use crate::segment::{HEAD_BYTES, Identity, SECTOR, file_name, temporary_name};
+use crate::segment::{Identity, file_name, temporary_name};
 use crate::shared::Shared;
 use crate::storage::{Storage, StorageFile};
 use crate::{Error, Lsn, Options};
@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Zeros written and synced at a time.
-const CHUNK_BYTES: u64 = 1 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 /// Rest between two chunks.
 const CHUNK_PAUSE: Duration = Duration::from_millis(4);
 
-static ZEROS: [u8; CHUNK_BYTES as usize] = [0; CHUNK_BYTES as usize];
+static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
 /// Makes the segments of one log, one after the other.
 pub(crate) struct Mint {
@@ -37,7 +37,7 @@ pub(crate) struct Mint {
 pub(crate) enum Minted {
     Segment(Arc<Place>),
     /// The disk is full; try again later.
-    Full(Error),
+    Full,
     /// Given up because the log ends.
     Abandoned,
 }
@@ -69,10 +69,11 @@ impl Mint {
                 return Ok(Minted::Abandoned);
             }
             Err(source) => {
-                let full = is_full(&source);
-                let error = Error::Allocate { segment: identity.number, source };
                 self.remove_left_over();
-                return if full { Ok(Minted::Full(error)) } else { Err(error) };
+                if is_full(&source) {
+                    return Ok(Minted::Full);
+                }
+                return Err(Error::Allocate { segment: identity.number, source });
             }
         };
         self.storage.sync_directory().map_err(|source| Error::SyncDirectory { source })?;
@@ -95,10 +96,11 @@ impl Mint {
         file.allocate(identity.capacity)?;
         let mut offset = 0;
         while offset < identity.capacity {
-            let bytes = CHUNK_BYTES.min(identity.capacity - offset);
-            file.write_at(offset, &ZEROS[..usize::try_from(bytes).expect("a chunk fits into memory")])?;
+            let left = usize::try_from(identity.capacity - offset).unwrap_or(usize::MAX);
+            let zeros = &ZEROS[..CHUNK_BYTES.min(left)];
+            file.write_at(offset, zeros)?;
             file.sync_data()?;
-            offset += bytes;
+            offset += zeros.len() as u64;
             if offset < identity.capacity && !go_on() {
                 return Ok(None);
             }
@@ -114,8 +116,6 @@ impl Mint {
         let _ = self.storage.remove(&temporary_name(self.next_number));
     }
 }
-
-const _: () = assert!(HEAD_BYTES == 2 * SECTOR as u64 && CHUNK_BYTES > HEAD_BYTES);
 
 pub(crate) struct Allocator<T> {
     shared: Arc<Shared<T>>,
@@ -144,7 +144,7 @@ impl<T> Allocator<T> {
                 shared.add_ready(place);
                 true
             }
-            Ok(Minted::Full(_)) => {
+            Ok(Minted::Full) => {
                 shared.set_disk_full();
                 shared.pause(shared.options.allocation_retry, false)
             }

@@ -74,16 +74,6 @@ pub enum Error {
     Poisoned { source: Arc<Error> },
 }
 
-impl Error {
-    /// Whether the cause is a full disk or a used-up quota, which may pass by itself.
-    pub fn is_full(&self) -> bool {
-        match self {
-            Error::Allocate { source, .. } => is_full(source),
-            _ => false,
-        }
-    }
-}
-
 /// Whether the system said that there is no space.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

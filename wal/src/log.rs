@@ -181,7 +181,7 @@ impl Log {
         if ready.is_empty() {
             match mint.make(&self.options, &|| true)? {
                 Minted::Segment(place) => ready.push(place),
-                Minted::Full(_) => disk_full = true,
+                Minted::Full => disk_full = true,
                 Minted::Abandoned => unreachable!("nobody ends a log that has not started"),
             }
         }

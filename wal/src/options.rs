@@ -121,16 +121,8 @@ impl fmt::Debug for Options {
 #[cfg_attr(not(test), allow(dead_code))]
 pub(crate) enum Sabotage {
     None,
-    /// A new segment is used before its name is durable.
-    SkipDirectorySync,
-    /// Companions are handed back before the sync.
-    AcknowledgeBeforeSync,
     /// The durable position is read after the sync, when later records have been appended.
     PositionAfterSync,
-    /// Checksums are not bound to log, segment and salt.
-    NoSalt,
-    /// Recovery trusts bytes that it did not sync.
-    SkipSyncOnOpen,
     /// A failed sync is tried again.
     RetrySync,
     /// A bad batch ends the log, whatever follows it.

@@ -1,7 +1,7 @@
 //! Reading single records by position.
 
 use crate::batch::Records;
-use crate::frame::{self, FRAME_HEADER, Flaw, Kind};
+use crate::frame::{self, Flaw, Kind};
 use crate::published::{Published, Segment};
 use crate::recovery::corrupt;
 use crate::scan::{Scan, Step};
@@ -9,7 +9,7 @@ use crate::{Error, Lsn, ReadError, Tail};
 use std::sync::Arc;
 
 /// Bytes read at once in the hope that they hold the whole record.
-const GUESS_BYTES: u64 = 1024;
+const GUESS_BYTES: usize = 1024;
 
 /// Reads durable records while the log is being written. Cheap to clone; never returns anything at or above the durable position.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl Reader {
         let offset = segment.identity.offset_of(lsn);
         let left = end.since(lsn);
         let failed = |source| ReadError::Io(Error::Read { segment: number, offset, source });
-        let mut bytes = vec![0; as_size(left.min(GUESS_BYTES))];
+        let mut bytes = vec![0; as_size(left).min(GUESS_BYTES)];
         file.read_at(offset, &mut bytes).map_err(failed)?;
         if let Ok(outline) = frame::outline(&bytes, lsn) {
             let whole = outline.bytes as u64;
@@ -123,5 +123,3 @@ fn begins_at(mut scan: Scan, segment: &Segment, lsn: Lsn) -> Result<bool, Error>
 pub(crate) fn as_size(bytes: u64) -> usize {
     usize::try_from(bytes).expect("a part of a segment fits into memory")
 }
-
-const _: () = assert!(GUESS_BYTES as usize > FRAME_HEADER);

@@ -74,7 +74,8 @@ impl<T> Shared<T> {
         }
     }
 
-    /// The log thread's next work, without waiting.
+    /// The log thread's next work, without waiting; for tests that drive the log without its threads.
+    #[cfg(all(test, not(feature = "shuttle")))]
     pub(crate) fn poll(&self, spare: &mut Option<Spare<T>>) -> Option<Work<T>> {
         lock(&self.intake).next(spare)
     }
@@ -173,6 +174,11 @@ impl<T> Shared<T> {
     /// What poisoned the log, if anything did.
     pub(crate) fn cause(&self) -> Option<Arc<Error>> {
         lock(&self.cause).clone()
+    }
+
+    #[cfg(all(test, not(feature = "shuttle")))]
+    pub(crate) fn wants_segment(&self) -> bool {
+        lock(&self.intake).wants_segment()
     }
 
     pub(crate) fn ready_segments(&self) -> usize {

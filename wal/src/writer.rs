@@ -50,6 +50,12 @@ impl<T> Writer<T> {
         }
     }
 
+    /// Whether the last batch is proved durable by a watermark, for tests that drive the log without its threads.
+    #[cfg(all(test, not(feature = "shuttle")))]
+    pub(crate) fn is_watermarked(&self) -> bool {
+        self.watermarked
+    }
+
     fn wait(&mut self) -> Work<T> {
         self.prepare_spare();
         let options = &self.shared.options;

@@ -218,6 +218,7 @@ impl Running<'_> {
             };
         }
         if let Some(denial) = item.refused {
+            assert!(!matches!(denial, Denial::AtomicBatch { .. }), "an item of a batch is no batch");
             return ItemOutcome::Denied(denial);
         }
         let terms = Terms {

@@ -33,8 +33,6 @@ pub enum Call {
     Remove { name: String },
     /// A sync of the names succeeded.
     SyncDirectory,
-    /// A note that a test made at this point; changes nothing.
-    Mark(u64),
 }
 
 /// What becomes of everything that was not synced.
@@ -154,7 +152,6 @@ impl Disk {
                 self.durable_names = self.names.clone();
                 self.unsynced_names.clear();
             }
-            Call::Mark(_) => {}
         }
     }
 

@@ -46,8 +46,13 @@ fn scopes_do_not_share_keys() {
 #[test]
 fn hashes_are_stable() {
     let longest = "x".repeat(255);
-    let hashes = [("tool-call-001", 0), ("", 0), (longest.as_str(), 0)].map(|(text, _)| hash(text).raw());
-    assert_eq!(hashes, [0, 0, 0]);
+    let hashes = ["tool-call-001", "", longest.as_str()].map(|text| hash(text).raw());
+    let expected = [
+        15_230_204_495_747_034_284_734_970_281_542_287_360,
+        107_679_683_101_708_732_196_854_041_356_093_751_296,
+        140_192_721_902_280_853_241_035_489_205_332_017_152,
+    ];
+    assert_eq!(hashes, expected);
 }
 
 #[test]
@@ -130,4 +135,17 @@ fn sets_differ_when_one_entry_differs() {
     {
         assert_ne!(keys, other);
     }
+}
+
+#[test]
+fn a_key_is_judged_by_its_fingerprint() {
+    let mut keys = IdempotencyKeys::default();
+    keys.remember(hash("a"), place(1), 7, at(0), DAY);
+    let used = |text: &str, fingerprint| KeyUse { text: text.into(), fingerprint };
+    let judge = |key: Option<&KeyUse>, scope| keys.judge(key, scope);
+    assert_eq!(judge(None, KeyScope::Payment), KeyVerdict::New);
+    assert_eq!(judge(Some(&used("a", 7)), KeyScope::Payment), KeyVerdict::Repeats(place(1)));
+    assert_eq!(judge(Some(&used("a", 8)), KeyScope::Payment), KeyVerdict::Conflicts);
+    assert_eq!(judge(Some(&used("a", 8)), KeyScope::Fund), KeyVerdict::New);
+    assert_eq!(judge(Some(&used("b", 7)), KeyScope::Payment), KeyVerdict::New);
 }

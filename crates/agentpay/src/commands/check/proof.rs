@@ -1,0 +1,280 @@
+//! The proof: plain sums over every record from the first one on, with arithmetic of its own, apart from the engine.
+//!
+//! For each record: its postings sum to zero per currency; its owner exists and does not go below zero by it. At the
+//! end: wallets and system accounts sum to zero per currency. What the engine makes of the same records is compared
+//! with this by the caller. Non-goals: rules of money (whether a fee was right), idempotency keys, statuses.
+
+use journal::{Owner, View};
+use ledger::{Account, Currency, Fact, Posting, SystemAccount, WalletId};
+use std::collections::{BTreeMap, HashMap};
+use wal::Lsn;
+
+/// Everything that was added up.
+#[derive(Debug, Default)]
+pub(super) struct Proof {
+    pub(super) records: u64,
+    pub(super) agents: u64,
+    wallets: HashMap<WalletId, Sums>,
+    system: BTreeMap<(Currency, SystemAccount), i128>,
+    /// What is wrong, the first few of it.
+    pub(super) findings: Vec<String>,
+    /// Findings beyond those that are listed.
+    pub(super) more_findings: u64,
+}
+
+#[derive(Debug)]
+struct Sums {
+    currency: Currency,
+    /// In units of 10⁻⁹.
+    available: i128,
+    held: i128,
+    disputed: i128,
+}
+
+/// A damaged log can have as many findings as records; nobody reads more than this.
+const FINDINGS_MAX: usize = 20;
+
+impl Proof {
+    /// Takes the next record. Bytes that are no record are a finding; the walk goes on behind them.
+    pub(super) fn record(&mut self, lsn: Lsn, payload: &[u8]) {
+        self.records += 1;
+        match journal::view(payload) {
+            Ok(view) => match view.owner() {
+                Owner::Wallet(owner) => self.wallet_record(lsn, owner, &view),
+                Owner::Directory(_) => self.directory_record(lsn, &view),
+            },
+            Err(error) => self.finding(format!("record {lsn}: {error}")),
+        }
+    }
+
+    fn wallet_record(&mut self, lsn: Lsn, owner: WalletId, view: &View<'_>) {
+        let change = view.change().unwrap_or_default();
+        let Some(sums) = self.wallets.get_mut(&owner) else {
+            return self.finding(format!("record {lsn}: {owner} decides before it exists"));
+        };
+        let own = change.available.nanos() + change.held.nanos() + change.disputed.nanos();
+        sums.available += change.available.nanos();
+        sums.held += change.held.nanos();
+        sums.disputed += change.disputed.nanos();
+        let currency = sums.currency;
+        let is_overspent = change.available.is_negative() && sums.available < 0;
+        let is_over_released = sums.held < 0 || sums.disputed < 0;
+        if is_overspent || is_over_released {
+            let (available, held, disputed) = (sums.available, sums.held, sums.disputed);
+            self.finding(format!(
+                "record {lsn}: {owner} goes below zero: available {available}, held {held}, disputed {disputed} (10^-9)"
+            ));
+        }
+        let mut balance = vec![(currency, own)];
+        view.for_each_foreign(|posting| {
+            add(&mut balance, posting.currency, posting.delta.nanos());
+            self.post(lsn, &posting);
+        });
+        for (currency, sum) in balance {
+            if sum != 0 {
+                self.finding(format!(
+                    "record {lsn}: its postings sum to {sum} (10^-9 {currency}), not to zero"
+                ));
+            }
+        }
+    }
+
+    fn directory_record(&mut self, lsn: Lsn, view: &View<'_>) {
+        let born = match view.to_fact() {
+            Ok(Fact::AgentCreated(created)) => {
+                self.agents += 1;
+                Some((created.wallet, created.currency))
+            }
+            Ok(Fact::WalletOpened(opened)) => Some((opened.wallet, opened.currency)),
+            Ok(_) => None,
+            Err(error) => return self.finding(format!("record {lsn}: {error}")),
+        };
+        if let Some((id, currency)) = born {
+            let empty = Sums { currency, available: 0, held: 0, disputed: 0 };
+            if self.wallets.insert(id, empty).is_some() {
+                self.finding(format!("record {lsn}: {id} is opened a second time"));
+            }
+        }
+    }
+
+    fn post(&mut self, lsn: Lsn, posting: &Posting) {
+        let account = match posting.account {
+            Account::System(account) => account,
+            Account::Wallet(id) => match self.wallets.get_mut(&id) {
+                Some(sums) if sums.currency == posting.currency => {
+                    sums.available += posting.delta.nanos();
+                    return;
+                }
+                Some(_) => {
+                    return self.finding(format!("record {lsn}: {id} gets a currency that it does not hold"));
+                }
+                // What is posted to a wallet that is not there goes to suspense, in the engine as well.
+                None => SystemAccount::Suspense,
+            },
+        };
+        *self.system.entry((posting.currency, account)).or_default() += posting.delta.nanos();
+    }
+
+    pub(super) fn wallets(&self) -> u64 {
+        self.wallets.len() as u64
+    }
+
+    /// Sum of every account per currency, in units of 10⁻⁹; `"wallets"` is all wallets together.
+    pub(super) fn trial_balance(&self) -> BTreeMap<(Currency, &'static str), i128> {
+        let mut rows: BTreeMap<(Currency, &'static str), i128> = BTreeMap::new();
+        for ((currency, account), sum) in &self.system {
+            rows.insert((*currency, account.as_str()), *sum);
+        }
+        for sums in self.wallets.values() {
+            *rows.entry((sums.currency, "wallets")).or_default() +=
+                sums.available + sums.held + sums.disputed;
+        }
+        rows
+    }
+
+    /// Adds what only the end can show.
+    pub(super) fn close(&mut self) {
+        let mut totals: Vec<(Currency, i128)> = Vec::new();
+        for ((currency, _), sum) in self.trial_balance() {
+            add(&mut totals, currency, sum);
+        }
+        for (currency, total) in totals {
+            if total != 0 {
+                self.finding(format!("all accounts of {currency} sum to {total} (10^-9), not to zero"));
+            }
+        }
+    }
+
+    pub(super) fn finding(&mut self, what: String) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(what);
+        } else {
+            self.more_findings += 1;
+        }
+    }
+}
+
+fn add(sums: &mut Vec<(Currency, i128)>, currency: Currency, delta: i128) {
+    match sums.iter_mut().find(|(known, _)| *known == currency) {
+        Some((_, sum)) => *sum += delta,
+        None => sums.push((currency, delta)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use journal::{Encode, Scratch};
+    use ledger::{
+        AgentCreated, AgentId, Amount, Funding, Parts, Payee, Payment, Rail, StatusChange, Timestamp,
+        WalletOpened, WalletStatus,
+    };
+
+    const ALICE: WalletId = WalletId::new(0, 1);
+    const BOB: WalletId = WalletId::new(0, 2);
+    const NOBODY: WalletId = WalletId::new(0, 3);
+    const AT: Timestamp = Timestamp::from_millis(1);
+    const AFTER: Parts = Parts { available: Amount::ZERO, held: Amount::ZERO };
+
+    fn agent(wallet: WalletId, currency: Currency) -> Fact {
+        let agent = AgentId::new(0, wallet.raw());
+        let (name, operator) = ("a".into(), "self".into());
+        let (metadata, public_key, keys) = (None, [0; 32], Vec::new());
+        AgentCreated { agent, name, operator, metadata, public_key, keys, wallet, currency, at: AT }.into()
+    }
+
+    fn opened(wallet: WalletId) -> Fact {
+        let agent = AgentId::new(0, 9);
+        WalletOpened { agent, wallet, label: None, currency: Currency::USD, key: None, at: AT }.into()
+    }
+
+    fn fund(wallet: WalletId, units: i128) -> Fact {
+        let (amount, currency) = (Amount::from_nanos(units), Currency::USD);
+        Funding { wallet, amount, currency, key: None, at: AT, balance_after: AFTER }.into()
+    }
+
+    fn pay(payer: WalletId, payee: Payee, units: i128, fee: i128) -> Fact {
+        let payment = Payment {
+            payer,
+            payee,
+            amount: Amount::from_nanos(units),
+            fee: Amount::from_nanos(fee),
+            currency: Currency::USD,
+            rail: Rail::Internal,
+            description: None,
+            metadata: None,
+            key: None,
+            at: AT,
+            balance_after: AFTER,
+        };
+        payment.into()
+    }
+
+    fn proved(facts: &[Fact]) -> Proof {
+        let mut proof = Proof::default();
+        let mut scratch = Scratch::new();
+        for (index, fact) in (0u64..).zip(facts) {
+            fact.encode(&mut scratch);
+            proof.record(Lsn::new(index * 1_000), scratch.bytes());
+        }
+        proof.close();
+        proof
+    }
+
+    #[test]
+    fn a_sound_log_is_proved() {
+        let proof = proved(&[
+            agent(ALICE, Currency::USD),
+            opened(BOB),
+            fund(ALICE, 1_000),
+            pay(ALICE, Payee::Wallet(BOB), 500, 2),
+            pay(BOB, Payee::External("shop".into()), 400, 1),
+            pay(BOB, Payee::Wallet(NOBODY), 10, 0),
+            StatusChange { wallet: BOB, status: WalletStatus::Frozen, at: AT }.into(),
+        ]);
+        assert_eq!(proof.findings, Vec::<String>::new());
+        assert_eq!((proof.records, proof.agents, proof.wallets()), (7, 1, 2));
+        let usd = |account| proof.trial_balance()[&(Currency::USD, account)];
+        assert_eq!(usd("wallets"), 1_000 - 2 - 401 - 10);
+        assert_eq!((usd("faucet"), usd("fees"), usd("external"), usd("suspense")), (-1_000, 3, 400, 10));
+    }
+
+    #[test]
+    fn findings_name_the_record() {
+        let cases: [(&[Fact], &str); 5] = [
+            (
+                &[agent(ALICE, Currency::USD), opened(BOB), pay(ALICE, Payee::Wallet(BOB), 5, 0)],
+                "record 2000: wallet_00000000000000000000000001 goes below zero: available -5",
+            ),
+            (&[fund(ALICE, 5)], "record 0: wallet_00000000000000000000000001 decides before it exists"),
+            (
+                &[opened(BOB), opened(BOB)],
+                "record 1000: wallet_00000000000000000000000002 is opened a second time",
+            ),
+            (
+                &[
+                    opened(ALICE),
+                    agent(BOB, Currency::EUR),
+                    fund(ALICE, 5),
+                    pay(ALICE, Payee::Wallet(BOB), 5, 0),
+                ],
+                "gets a currency that it does not hold",
+            ),
+            (&[agent(BOB, Currency::EUR), fund(BOB, 5)], "record 1000: its postings sum to"),
+        ];
+        for (facts, expected) in cases {
+            let found = proved(facts).findings;
+            assert!(found.iter().any(|finding| finding.contains(expected)), "{found:?}\n  lacks: {expected}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_record_are_a_finding_and_findings_are_bounded() {
+        let mut proof = Proof::default();
+        for lsn in 0..30 {
+            proof.record(Lsn::new(lsn), b"nonsense");
+        }
+        assert_eq!((proof.findings.len(), proof.more_findings), (FINDINGS_MAX, 10));
+        assert!(proof.findings[0].starts_with("record 0: "), "{}", proof.findings[0]);
+    }
+}

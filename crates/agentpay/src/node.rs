@@ -1,0 +1,240 @@
+//! Opening the ledger of a data directory: from configuration to a running engine, and from its errors to exit codes.
+//! Used by `serve` and by the commands that work offline.
+
+use crate::config::{Config, Refused};
+use crate::data_dir::{DataDir, OwnedDataDir};
+use crate::exit::{Exit, Failure, chain};
+use crate::system::{SystemClock, SystemEntropy};
+use engine::{Engine, StartError, Status};
+use history::History;
+use ledger::{Amount, Currency, FeeSchedule, Rail, Rules};
+use snapshot::FileStore;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Recovers and starts the engine on the current runtime.
+pub(crate) async fn start(config: &Config, owned: &OwnedDataDir, status: Status) -> Result<Engine, Failure> {
+    let options = engine_options(config, owned.id_key.bytes()).map_err(refused)?;
+    let log = owned.dir.log();
+    let storage = wal::FileStorage::open(&log).map_err(|error| log_failure(&error))?;
+    let snapshots = snapshots(&owned.dir)?;
+    let history = match config.history.enabled {
+        true => Some(history(config, &owned.dir)?),
+        false => None,
+    };
+    Engine::start(
+        options,
+        Arc::new(storage),
+        Arc::new(snapshots),
+        history,
+        Arc::new(SystemClock),
+        Arc::new(SystemEntropy),
+        status,
+    )
+    .await
+    .map_err(|error| start_failure(&error))
+}
+
+/// The snapshot store of a data directory.
+pub(crate) fn snapshots(dir: &DataDir) -> Result<FileStore, Failure> {
+    FileStore::open(&dir.snapshots()).map_err(|error| Failure::because("cannot open the snapshots", &error))
+}
+
+fn history(config: &Config, dir: &DataDir) -> Result<History, Failure> {
+    let options = history::Options { cache_bytes: config.history.cache_bytes, ..history::Options::default() };
+    History::open(&dir.history(), options)
+        .map_err(|error| Failure::because("cannot open the history index", &error))
+}
+
+/// The asynchronous runtime, as configured.
+pub(crate) fn runtime(config: &Config) -> Result<Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name("agentpay");
+    if config.process.worker_threads > 0 {
+        builder.worker_threads(config.process.worker_threads);
+    }
+    builder.build().map_err(|error| Failure::because("cannot start the runtime", &error))
+}
+
+/// The engine's options out of the configuration. Every value is checked before any file is touched.
+pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine::Options, Refused> {
+    let rules = rules(config)?;
+    let default_currency = currency("ledger.default_currency", &config.ledger.default_currency)?;
+    if !rules.currencies.contains(&default_currency) {
+        return Err(Refused(format!(
+            "key `ledger.default_currency`: {default_currency} is not among `ledger.currencies`"
+        )));
+    }
+    Ok(engine::Options {
+        partition: config.ledger.partition,
+        rules,
+        default_currency,
+        id_key,
+        in_flight_max: positive("admission.in_flight_max", config.admission.in_flight_max)?,
+        in_flight_per_agent_max: positive(
+            "admission.in_flight_per_agent_max",
+            config.admission.in_flight_per_agent_max,
+        )?,
+        in_flight_per_wallet_max: positive(
+            "admission.in_flight_per_wallet_max",
+            config.admission.in_flight_per_wallet_max,
+        )?,
+        idle_after: Duration::from_millis(positive(
+            "admission.idle_after_ms",
+            config.admission.idle_after_ms,
+        )?),
+        snapshot_every: Duration::from_secs(config.snapshot.every_seconds),
+        snapshots_kept: positive("snapshot.keep", config.snapshot.keep)?,
+        wal: wal_options(config)?,
+        history_wait: Duration::from_millis(config.history.wait_ms),
+    })
+}
+
+/// The log's options out of the configuration.
+pub(crate) fn wal_options(config: &Config) -> Result<wal::Options, Refused> {
+    let options = wal::Options {
+        segment_bytes: config.log.segment_bytes,
+        record_bytes_max: config.log.record_bytes_max,
+        batch_bytes_max: config.log.batch_bytes_max,
+        segments_ahead: config.log.segments_ahead,
+        watermark_after: Duration::from_millis(config.log.watermark_after_ms),
+        allocation_retry: Duration::from_millis(config.log.allocation_retry_ms),
+        ..wal::Options::default()
+    };
+    options.validate().map_err(|error| Refused(format!("section [log]: {}", chain(&error))))?;
+    Ok(options)
+}
+
+/// The rules of money out of the configuration.
+pub(crate) fn rules(config: &Config) -> Result<Rules, Refused> {
+    let ledger = &config.ledger;
+    let currencies = ledger
+        .currencies
+        .iter()
+        .map(|text| currency("ledger.currencies", text))
+        .collect::<Result<Vec<Currency>, Refused>>()?;
+    let fees = [
+        (Rail::Internal, ledger.fee_internal_basis_points),
+        (Rail::Ach, ledger.fee_ach_basis_points),
+        (Rail::Card, ledger.fee_card_basis_points),
+        (Rail::Crypto, ledger.fee_crypto_basis_points),
+        (Rail::Stripe, ledger.fee_stripe_basis_points),
+    ]
+    .into_iter()
+    .fold(FeeSchedule::default(), |fees, (rail, basis_points)| fees.with(rail, basis_points));
+    let faucet_cap = Amount::parse(&ledger.faucet_cap)
+        .map_err(|error| Refused(format!("key `ledger.faucet_cap`: {:?}: {error}", ledger.faucet_cap)))?;
+    let retention = ledger.idempotency_retention_seconds.checked_mul(1_000);
+    let idempotency_retention_ms = retention
+        .ok_or_else(|| Refused("key `ledger.idempotency_retention_seconds`: too large".to_owned()))?;
+    let rules = Rules {
+        fees,
+        faucet_cap,
+        idempotency_retention_ms,
+        wallets_per_agent_max: ledger.wallets_per_agent_max,
+        keys_per_agent_max: ledger.keys_per_agent_max,
+        currencies,
+        ..Rules::default()
+    };
+    rules.validate().map_err(|error| Refused(format!("section [ledger]: {error}")))?;
+    Ok(rules)
+}
+
+fn currency(key: &str, text: &str) -> Result<Currency, Refused> {
+    Currency::parse(text)
+        .map_err(|_| Refused(format!("key `{key}`: {text:?} is not a currency of three capital letters")))
+}
+
+/// Zero would stop everything, so it is never what was meant.
+fn positive<T: Default + PartialEq>(key: &str, value: T) -> Result<T, Refused> {
+    if value == T::default() { Err(Refused(format!("key `{key}`: must be at least 1"))) } else { Ok(value) }
+}
+
+/// A refused configuration as the program's end.
+pub(crate) fn refused(refused: Refused) -> Failure {
+    Failure::new(Exit::Config, refused.0)
+}
+
+/// An error of the log with its exit code and what to do.
+pub(crate) fn log_failure(error: &wal::Error) -> Failure {
+    match error {
+        wal::Error::Locked { .. } => Failure::new(
+            Exit::Locked,
+            format!("{}; stop that process or name another directory with --data-dir", chain(error)),
+        ),
+        wal::Error::Corrupt { .. } | wal::Error::Version { .. } => Failure::new(
+            Exit::Corrupt,
+            format!(
+                "{}; nothing was changed. `agentpay wal verify` shows the extent; restore the data directory from a \
+                 backup, see docs/operations.md",
+                chain(error)
+            ),
+        ),
+        wal::Error::Options { .. } => Failure::new(Exit::Config, chain(error)),
+        other => Failure::because("the log cannot be used", other),
+    }
+}
+
+/// An error of recovery with its exit code and what to do.
+pub(crate) fn start_failure(error: &StartError) -> Failure {
+    match error {
+        StartError::Log(error) => log_failure(error),
+        StartError::Rules(_) | StartError::DefaultCurrency(_) => Failure::new(Exit::Config, chain(error)),
+        StartError::Snapshot(_)
+        | StartError::Record { .. }
+        | StartError::Orphan { .. }
+        | StartError::LogBehindSnapshot { .. }
+        | StartError::Unbalanced { .. } => Failure::new(
+            Exit::Corrupt,
+            format!("{}; nothing was changed, see \"Recovery\" in docs/operations.md", chain(error)),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(change: impl FnOnce(&mut Config)) -> Result<engine::Options, Refused> {
+        let mut config = Config::default();
+        change(&mut config);
+        engine_options(&config, [0; 32])
+    }
+
+    #[test]
+    fn the_default_configuration_gives_the_components_defaults() {
+        let options = changed(|_| {}).expect("valid");
+        let expected = engine::Options::default();
+        assert_eq!(options.rules, expected.rules);
+        assert_eq!(options.default_currency, expected.default_currency);
+        assert_eq!(options.in_flight_max, expected.in_flight_max);
+        assert_eq!(options.idle_after, expected.idle_after);
+        assert_eq!(options.snapshot_every, expected.snapshot_every);
+        assert_eq!(options.history_wait, expected.history_wait);
+        assert_eq!(options.wal.segment_bytes, expected.wal.segment_bytes);
+        assert_eq!(options.wal.watermark_after, expected.wal.watermark_after);
+    }
+
+    #[test]
+    fn impossible_values_are_refused_by_name() {
+        type Change = fn(&mut Config);
+        let cases: [(Change, &str); 8] = [
+            (|config| config.ledger.currencies = vec!["usd".to_owned()], "key `ledger.currencies`: \"usd\""),
+            (
+                |config| config.ledger.default_currency = "GBP".to_owned(),
+                "GBP is not among `ledger.currencies`",
+            ),
+            (|config| config.ledger.faucet_cap = "1e3".to_owned(), "key `ledger.faucet_cap`: \"1e3\""),
+            (|config| config.ledger.fee_card_basis_points = 10_001, "section [ledger]: the fee of rail card"),
+            (|config| config.ledger.idempotency_retention_seconds = u64::MAX, "too large"),
+            (|config| config.log.segment_bytes = 513, "section [log]: "),
+            (|config| config.snapshot.keep = 0, "key `snapshot.keep`: must be at least 1"),
+            (|config| config.admission.in_flight_max = 0, "key `admission.in_flight_max`"),
+        ];
+        for (change, expected) in cases {
+            let why = changed(change).map(|_| ()).expect_err(expected).0;
+            assert!(why.contains(expected), "{why}\n  lacks: {expected}");
+        }
+    }
+}

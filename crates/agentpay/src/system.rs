@@ -1,0 +1,77 @@
+//! The real world behind the engine's seams: system clock, system randomness, process limits.
+//!
+//! This is the only place of the program that reads the wall clock or asks the system for random bytes.
+
+use ledger::Timestamp;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// UTC from the system clock, in milliseconds.
+#[derive(Debug, Default)]
+pub(crate) struct SystemClock;
+
+impl engine::Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        // A clock before 1970 is a broken clock; the epoch itself is the nearest value that can be told.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Random bytes from the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct SystemEntropy;
+
+impl engine::Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        // Keys and ids without randomness would be guessable: there is no sensible way to go on.
+        getrandom::fill(bytes).expect("the kernel gives random bytes");
+    }
+}
+
+/// A new random value.
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    engine::Entropy::fill(&SystemEntropy, &mut bytes);
+    bytes
+}
+
+/// Raises the soft limit of open files towards `wanted`; the hard limit is the most that can be had.
+/// Returns the limit in force.
+pub(crate) fn raise_open_files(wanted: u64) -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    let soft = before.current.unwrap_or(u64::MAX);
+    let target = wanted.min(before.maximum.unwrap_or(u64::MAX));
+    if soft >= target {
+        return soft;
+    }
+    let raised = Rlimit { current: Some(target), maximum: before.maximum };
+    if setrlimit(Resource::Nofile, raised).is_ok() { target } else { soft }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{Clock as _, Entropy as _};
+
+    #[test]
+    fn the_clock_tells_a_time_of_this_century() {
+        let year_2020_ms = 1_577_836_800_000;
+        assert!(SystemClock.now().millis() > year_2020_ms);
+    }
+
+    #[test]
+    fn entropy_differs_between_calls() {
+        let (mut first, mut second) = ([0u8; 32], [0u8; 32]);
+        SystemEntropy.fill(&mut first);
+        SystemEntropy.fill(&mut second);
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn open_files_are_never_lowered() {
+        let before = raise_open_files(0);
+        assert!(before > 0);
+        assert!(raise_open_files(before) >= before);
+    }
+}

@@ -1,0 +1,145 @@
+//! Names and buckets of the metrics that the process itself exports. Those of HTTP and log are named where they are
+//! measured; buckets for all of them are here, because the recorder takes them at installation.
+
+use ::metrics::{Gauge, gauge};
+use engine::{Engine, Phase};
+use metrics_exporter_prometheus::Matcher;
+
+/// Which histogram gets which upper bounds. A full name beats a suffix; two suffixes must never match one name, because
+/// the exporter tries them in alphabetical order.
+pub(super) fn buckets() -> [(Matcher, &'static [f64]); 4] {
+    [
+        (Matcher::Full("agentpay_log_sync_seconds".to_owned()), &SYNC_SECONDS),
+        (Matcher::Suffix("_seconds".to_owned()), &REQUEST_SECONDS),
+        (Matcher::Suffix("_records".to_owned()), &BATCH_RECORDS),
+        (Matcher::Suffix("_bytes".to_owned()), &BATCH_BYTES),
+    ]
+}
+
+/// From 25 µs, the fastest that a drive with a protected cache answers, to 10 s, a drive in trouble.
+const SYNC_SECONDS: [f64; 16] = [
+    0.000_025, 0.000_05, 0.000_075, 0.000_1, 0.000_15, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.002, 0.005, 0.01,
+    0.05, 0.1, 1.0, 10.0,
+];
+const REQUEST_SECONDS: [f64; 14] =
+    [0.000_1, 0.000_2, 0.000_3, 0.000_5, 0.000_75, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
+const BATCH_RECORDS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0];
+const BATCH_BYTES: [f64; 8] =
+    [512.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
+
+/// Gauges read from the engine and the process whenever somebody asks for the metrics.
+pub(super) struct Gauges {
+    appended: Gauge,
+    durable: Gauge,
+    delivered: Gauge,
+    indexed: Gauge,
+    wallets: Gauge,
+    agents: Gauge,
+    actors_active: Gauge,
+    in_flight: Gauge,
+    phases: [(&'static str, Gauge); 6],
+    resident: Gauge,
+    open_files: Gauge,
+}
+
+impl Gauges {
+    /// Registers every gauge once.
+    pub(super) fn register() -> Gauges {
+        Gauges {
+            appended: gauge!("agentpay_log_appended_lsn_bytes"),
+            durable: gauge!("agentpay_log_durable_lsn_bytes"),
+            delivered: gauge!("agentpay_engine_delivered_lsn_bytes"),
+            indexed: gauge!("agentpay_history_cursor_lsn_bytes"),
+            wallets: gauge!("agentpay_engine_wallets_count"),
+            agents: gauge!("agentpay_engine_agents_count"),
+            actors_active: gauge!("agentpay_engine_actors_active_count"),
+            in_flight: gauge!("agentpay_engine_in_flight_count"),
+            phases: PHASES.map(|label| (label, gauge!("agentpay_engine_phase_info", "phase" => label))),
+            resident: gauge!("agentpay_process_resident_bytes"),
+            open_files: gauge!("agentpay_process_open_files_count"),
+        }
+    }
+
+    /// Takes the figures of this moment. Positions are 64-bit; as floating point they are exact up to 2^53 bytes.
+    pub(super) fn update(&self, phase: Phase, engine: Option<&Engine>) {
+        self.resident.set(resident_bytes().map_or(f64::NAN, exact));
+        self.open_files.set(open_files().map_or(f64::NAN, exact));
+        for (label, gauge) in &self.phases {
+            gauge.set(if *label == label_of(phase) { 1.0 } else { 0.0 });
+        }
+        let Some(engine) = engine else { return };
+        let now = engine.gauges();
+        self.appended.set(exact(now.appended_lsn));
+        self.durable.set(exact(now.durable_lsn));
+        self.delivered.set(exact(now.delivered_lsn));
+        self.indexed.set(exact(now.history_cursor));
+        self.wallets.set(exact(now.wallets));
+        self.agents.set(exact(now.agents));
+        self.actors_active.set(exact(now.active_actors));
+        self.in_flight.set(exact(now.in_flight));
+    }
+}
+
+/// Values of the label `phase`.
+const PHASES: [&str; 6] = ["recovering", "ready", "read_only", "failed", "stopping", "stopped"];
+
+fn label_of(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Recovering { .. } => "recovering",
+        Phase::Ready => "ready",
+        Phase::ReadOnly => "read_only",
+        Phase::Failed => "failed",
+        Phase::Stopping => "stopping",
+        Phase::Stopped => "stopped",
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "9 petabytes of log are out of reach")]
+fn exact(figure: u64) -> f64 {
+    figure as f64
+}
+
+/// Resident memory, from the second field of `statm`, which counts pages.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * u64::try_from(rustix::param::page_size()).ok()?)
+}
+
+fn open_files() -> Option<u64> {
+    u64::try_from(std::fs::read_dir("/proc/self/fd").ok()?.count()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_rise_and_sync_buckets_start_at_25_microseconds() {
+        for (matcher, bounds) in buckets() {
+            assert!(bounds.is_sorted_by(|a, b| a < b), "{matcher:?}");
+        }
+        assert!((SYNC_SECONDS[0] - 25e-6).abs() < 1e-12);
+    }
+
+    #[test]
+    fn no_name_matches_two_suffixes() {
+        let suffixes: Vec<String> = buckets()
+            .into_iter()
+            .filter_map(
+                |(matcher, _)| if let Matcher::Suffix(suffix) = matcher { Some(suffix) } else { None },
+            )
+            .collect();
+        for (index, one) in suffixes.iter().enumerate() {
+            for (other_index, other) in suffixes.iter().enumerate() {
+                assert!(index == other_index || !one.ends_with(other.as_str()), "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_process_can_see_itself() {
+        assert!(resident_bytes().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(open_files().is_some_and(|count| count >= 3));
+    }
+}

@@ -1,0 +1,7 @@
+//! Records and rows as bytes: golden files, sizes, random facts, hostile input.
+
+mod golden;
+mod hostile;
+mod round_trip;
+mod samples;
+mod size;

@@ -1,0 +1,270 @@
+//! Facts and rows that use every field, every variant and the edges of every range.
+
+use journal::Row;
+use ledger::{
+    Account, Agent, AgentCreated, AgentId, Amount, BatchPayment, Currency, Denial, Fact, Funding,
+    IdempotencyKeys, ItemOutcome, Key, KeyAdded, KeyHash, KeyId, KeyKind, KeyPlace, KeyRevoked, KeyScope,
+    KeyUse, KeysRotated, Parts, Payee, Payment, PaymentBatch, Position, Posting, Rail, Scopes, StatusChange,
+    SystemAccount, Timestamp, Totals, Wallet, WalletId, WalletOpened, WalletStatus,
+};
+
+const AGENT: AgentId = AgentId::new(1, 0x0011_2233_4455_6677_8899_aabb_ccdd);
+const PAYER: WalletId = WalletId::new(1, 0x1111_1111_1111_1111_1111_1111_1111);
+const PAYEE: WalletId = WalletId::new(2, 0x2222_2222_2222_2222_2222_2222_2222);
+const AT: Timestamp = Timestamp::from_millis(1_778_241_600_123);
+
+fn nanos(nanos: i128) -> Amount {
+    Amount::from_nanos(nanos)
+}
+
+pub(crate) fn key(text: &str) -> Option<KeyUse> {
+    Some(KeyUse { text: text.into(), fingerprint: 0x0123_4567_89ab_cdef })
+}
+
+/// The guide's first payment, under a key of 20 characters.
+pub(crate) fn payment() -> Payment {
+    Payment {
+        payer: PAYER,
+        payee: Payee::Wallet(PAYEE),
+        amount: nanos(5_000_000_000),
+        fee: nanos(20_000_000),
+        currency: Currency::USD,
+        rail: Rail::Internal,
+        description: None,
+        metadata: None,
+        key: key("tool-call-0000000001"),
+        at: AT,
+        balance_after: Parts { available: nanos(94_980_000_000), held: nanos(7) },
+    }
+}
+
+fn full_payment() -> Payment {
+    Payment {
+        payee: Payee::External("merchant:demo ☕".into()),
+        amount: Amount::MAX,
+        fee: Amount::MAX,
+        currency: Currency::EUR,
+        rail: Rail::Stripe,
+        description: Some("Agent tool purchase – “quoted”, 日本語".into()),
+        metadata: Some(r#"{"run":"r-1","nested":{"n":[1,2,3]}}"#.into()),
+        key: key(&"k".repeat(255)),
+        at: Timestamp::from_millis(i64::MIN),
+        balance_after: Parts { available: nanos(i128::MAX), held: nanos(i128::MIN) },
+        ..payment()
+    }
+}
+
+/// Nothing optional, and texts that are there but empty.
+fn bare_payment() -> Payment {
+    Payment {
+        payee: Payee::External("".into()),
+        amount: nanos(1),
+        fee: Amount::ZERO,
+        description: Some("".into()),
+        metadata: Some("".into()),
+        key: None,
+        at: Timestamp::from_millis(0),
+        balance_after: Parts::default(),
+        ..payment()
+    }
+}
+
+pub(crate) fn item(amount: i128, fee: i128, available_after: i128) -> BatchPayment {
+    BatchPayment {
+        payee: Payee::Wallet(PAYEE),
+        amount: nanos(amount),
+        fee: nanos(fee),
+        rail: Rail::Internal,
+        description: None,
+        metadata: None,
+        key: None,
+        available_after: nanos(available_after),
+    }
+}
+
+pub(crate) fn denials() -> Vec<Denial> {
+    vec![
+        Denial::UnknownWallet,
+        Denial::KeyConflict,
+        Denial::UnknownPayee,
+        Denial::SameWallet,
+        Denial::CurrencyMismatch { wallet: Currency::USD, requested: Currency::EUR },
+        Denial::UnsupportedCurrency,
+        Denial::SettlementNotConfigured { rail: Rail::Ach },
+        Denial::SettlementNotConfigured { rail: Rail::Card },
+        Denial::SettlementNotConfigured { rail: Rail::Crypto },
+        Denial::WalletClosed,
+        Denial::WalletFrozen,
+        Denial::AmountNotPositive,
+        Denial::AmountTooLarge,
+        Denial::FaucetCap { limit: nanos(3), used: nanos(2), needed: nanos(4) },
+        Denial::InsufficientBalance { available: nanos(-1), held: nanos(2), needed: nanos(i128::MAX) },
+        Denial::MixedPayers,
+        Denial::UnknownKey,
+        Denial::LastOwnerKey,
+        Denial::TooManyKeys { limit: 100 },
+        Denial::TooManyWallets { limit: u32::MAX },
+        Denial::WrongStatus { status: WalletStatus::Active },
+        Denial::WrongStatus { status: WalletStatus::Frozen },
+        Denial::WrongStatus { status: WalletStatus::Closed },
+    ]
+}
+
+fn full_batch() -> PaymentBatch {
+    let second = BatchPayment {
+        payee: Payee::External("shop".into()),
+        rail: Rail::Card,
+        description: Some("second".into()),
+        metadata: Some("{}".into()),
+        key: key("item-key"),
+        ..item(200, 3, 797)
+    };
+    let mut items = vec![ItemOutcome::Paid(item(1_000, 4, 1_000)), ItemOutcome::Paid(second)];
+    items.push(ItemOutcome::Replayed(KeyPlace { lsn: u64::MAX, item: 65_535 }));
+    items.push(ItemOutcome::Repeated { item: 1 });
+    items.extend(denials().into_iter().map(ItemOutcome::Denied));
+    items.push(ItemOutcome::Paid(item(797, 0, 0)));
+    PaymentBatch {
+        payer: PAYER,
+        currency: Currency::USD,
+        at: AT,
+        atomic: false,
+        key: key("batch-key"),
+        held_after: nanos(11),
+        items,
+    }
+}
+
+fn bare_batch() -> PaymentBatch {
+    PaymentBatch { atomic: true, key: None, items: Vec::new(), ..full_batch() }
+}
+
+fn api_key(id: u64, kind: KeyKind) -> Key {
+    Key {
+        id: KeyId::from_raw(id),
+        kind,
+        hash: std::array::from_fn(|index| u8::try_from(index).expect("32 bytes")),
+        scopes: Scopes::READ.with(Scopes::PAY),
+        created_at: AT,
+        expires_at: None,
+        revoked_at: None,
+    }
+}
+
+fn ended_key() -> Key {
+    Key {
+        scopes: Scopes::ALL,
+        expires_at: Some(Timestamp::from_millis(i64::MAX)),
+        revoked_at: Some(Timestamp::from_millis(-1)),
+        ..api_key(u64::MAX, KeyKind::Runtime)
+    }
+}
+
+fn agent_created() -> AgentCreated {
+    AgentCreated {
+        agent: AGENT,
+        name: "ResearchOpsAgent".into(),
+        operator: "acme".into(),
+        metadata: Some(r#"{"team":"research"}"#.into()),
+        public_key: [0xa5; 32],
+        keys: vec![api_key(1, KeyKind::Runtime), api_key(2, KeyKind::Owner), ended_key()],
+        wallet: PAYER,
+        currency: Currency::USD,
+        at: AT,
+    }
+}
+
+/// Every kind of record under the name of its golden file.
+pub(crate) fn facts() -> Vec<(&'static str, Fact)> {
+    let bare_agent = AgentCreated { name: "".into(), metadata: None, keys: Vec::new(), ..agent_created() };
+    let opened = WalletOpened {
+        agent: AGENT,
+        wallet: PAYEE,
+        label: Some("ops".into()),
+        currency: Currency::EUR,
+        key: key("open-1"),
+        at: AT,
+    };
+    let bare_opened = WalletOpened { label: None, key: None, ..opened.clone() };
+    let funding = Funding {
+        wallet: PAYER,
+        amount: nanos(100_000_000_000),
+        currency: Currency::USD,
+        key: key("fund-1"),
+        at: AT,
+        balance_after: Parts { available: nanos(100_000_000_000), held: Amount::ZERO },
+    };
+    let bare_funding = Funding { amount: nanos(1), key: None, ..funding.clone() };
+    let status = |status| StatusChange { wallet: PAYER, status, at: AT };
+    vec![
+        ("agent_created", agent_created().into()),
+        ("agent_created_bare", bare_agent.into()),
+        ("wallet_opened", opened.into()),
+        ("wallet_opened_bare", bare_opened.into()),
+        ("key_added", KeyAdded { agent: AGENT, key: ended_key() }.into()),
+        ("key_revoked", KeyRevoked { agent: AGENT, key: KeyId::from_raw(2), at: AT }.into()),
+        (
+            "keys_rotated",
+            KeysRotated { agent: AGENT, key: api_key(3, KeyKind::Owner), old_expire_at: AT }.into(),
+        ),
+        ("funding", funding.into()),
+        ("funding_bare", bare_funding.into()),
+        ("payment", payment().into()),
+        ("payment_full", full_payment().into()),
+        ("payment_bare", bare_payment().into()),
+        ("payment_batch", full_batch().into()),
+        ("payment_batch_bare", bare_batch().into()),
+        ("status_frozen", status(WalletStatus::Frozen).into()),
+        ("status_active", status(WalletStatus::Active).into()),
+        ("status_closed", status(WalletStatus::Closed).into()),
+    ]
+}
+
+fn idempotency_keys() -> IdempotencyKeys {
+    let mut keys = IdempotencyKeys::default();
+    for (number, item) in [(0, 0), (1, 65_535), (2, 7)] {
+        let hash = KeyHash::of(KeyScope::Payment, &format!("key-{number}"));
+        let at = Timestamp::from_millis(1_000 * number);
+        keys.remember(hash, KeyPlace { lsn: 4_096, item }, 99, at, 1_500);
+    }
+    keys
+}
+
+fn full_wallet() -> Wallet {
+    Wallet {
+        agent: AGENT,
+        currency: Currency::EUR,
+        status: WalletStatus::Frozen,
+        label: Some("ops".into()),
+        available: nanos(-5),
+        held: nanos(6),
+        disputed: nanos(7),
+        faucet_drawn: nanos(8),
+        created_at: AT,
+        decided: Position::new(u64::MAX),
+        posted: Position::new(9),
+        keys: idempotency_keys(),
+    }
+}
+
+/// Every kind of snapshot row under the name of its golden file.
+pub(crate) fn rows() -> Vec<(&'static str, Row)> {
+    let bare = Wallet::open(AGENT, Currency::USD, None, AT, Position::new(4_096));
+    let mut agent = Agent::created(&agent_created(), Position::new(4_096));
+    let bare_agent = Agent { keys: Vec::new(), wallets: Vec::new(), metadata: None, ..agent.clone() };
+    agent.wallets.push(PAYEE);
+    agent.idempotency = idempotency_keys();
+    let mut totals = Totals::default();
+    for (account, amount) in SystemAccount::ALL.into_iter().zip([-1_000, 4, 990, 6]) {
+        let account = Account::System(account);
+        totals.post(&Posting { account, currency: Currency::USD, delta: nanos(amount), item: 0 });
+    }
+    vec![
+        ("row_wallet", Row::Wallet(PAYER, full_wallet())),
+        ("row_wallet_bare", Row::Wallet(PAYEE, bare)),
+        ("row_agent", Row::Agent(agent)),
+        ("row_agent_bare", Row::Agent(bare_agent)),
+        ("row_totals", Row::Totals(totals, Position::new(77))),
+        ("row_totals_bare", Row::Totals(Totals::default(), Position::ZERO)),
+    ]
+}

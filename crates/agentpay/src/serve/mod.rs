@@ -106,7 +106,7 @@ async fn serve(
 
 /// The listening front end and the way to tell it to stop.
 struct Face {
-    serving: JoinHandle<Result<(), api::Error>>,
+    serving: JoinHandle<Result<(), api::ServeError>>,
     stop: oneshot::Sender<()>,
 }
 
@@ -153,7 +153,7 @@ async fn log_failed(face: Face) -> Failure {
     )
 }
 
-fn face_ended(ended: Result<Result<(), api::Error>, tokio::task::JoinError>) -> Failure {
+fn face_ended(ended: Result<Result<(), api::ServeError>, tokio::task::JoinError>) -> Failure {
     match ended {
         Ok(Ok(())) => Failure::new(Exit::Failure, "the front end ended by itself"),
         Ok(Err(error)) => Failure::because("the front end failed", &error),

@@ -443,7 +443,7 @@ impl Engine {
     }
 
     /// The currency of a wallet, if it is the caller's.
-    fn owned(&self, caller: &Caller, id: WalletId) -> Result<ledger::Currency, Refusal> {
+    pub(crate) fn owned(&self, caller: &Caller, id: WalletId) -> Result<ledger::Currency, Refusal> {
         match self.0.shared.registry.facts(id) {
             Some((agent, currency)) if agent == caller.agent => Ok(currency),
             _ => Err(Denial::UnknownWallet.into()),

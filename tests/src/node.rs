@@ -1,6 +1,6 @@
 //! A node as a process: started, waited for, killed, stopped, restarted.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::http::{Connection, Request, Response};
 use crate::program;
@@ -101,8 +101,8 @@ impl NodeBuilder {
 
     /// Starts; a node that ends instead of serving is returned as such.
     pub fn try_start(self) -> Result<Node, Exited> {
-        let output = self.data.path.join(format!("node-{:08x}.log", fastrand::u32(..)));
-        let file = File::create(&output).expect("the data directory is writable");
+        let output = NamedTempFile::with_prefix("agentpay-node-").expect("a temporary file");
+        let file = output.reopen().expect("a file that was just made");
         let mut line = self.prefix.clone();
         line.push(program().to_str().expect("a plain path").to_owned());
         line.extend(["serve", "--listen", "127.0.0.1:0", "--data-dir"].map(str::to_owned));
@@ -140,7 +140,8 @@ pub struct Exited {
 pub struct Node {
     child: Child,
     address: SocketAddr,
-    output: PathBuf,
+    /// Not in the data directory, whose disk may be full.
+    output: NamedTempFile,
     builder: NodeBuilder,
 }
 
@@ -176,7 +177,7 @@ impl Node {
 
     /// Everything the process printed so far.
     pub fn output(&self) -> String {
-        fs::read_to_string(&self.output).unwrap_or_default()
+        fs::read_to_string(self.output.path()).unwrap_or_default()
     }
 
     pub fn connect(&self) -> Connection {

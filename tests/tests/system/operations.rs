@@ -221,7 +221,7 @@ fn on_a_small_disk(dir: &Path) {
     // Segments that were ready before still take payments. Then all clients are refused, for want of space and for no
     // other reason.
     ledger.load(node.address(), seed, || {});
-    assert_eq!(ledger.refusals(), ["AP-3004"]);
+    assert_eq!(ledger.refusals(), ["AP-3004"], "{}", node.output());
     assert_eq!(account.balance(&node).raw(&["available"]), "100000");
     node.send(&Request::get("/healthz")).expect(200);
 

@@ -7,11 +7,13 @@ use metrics_exporter_prometheus::Matcher;
 
 /// Which histogram gets which upper bounds. A full name beats a suffix; two suffixes must never match one name, because
 /// the exporter tries them in alphabetical order.
-pub(super) fn buckets() -> [(Matcher, &'static [f64]); 4] {
+pub(super) fn buckets() -> [(Matcher, &'static [f64]); 6] {
     [
         (Matcher::Full("agentpay_log_sync_seconds".to_owned()), &SYNC_SECONDS),
+        (Matcher::Full("agentpay_log_write_seconds".to_owned()), &SYNC_SECONDS),
         (Matcher::Suffix("_seconds".to_owned()), &REQUEST_SECONDS),
         (Matcher::Suffix("_records".to_owned()), &BATCH_RECORDS),
+        (Matcher::Suffix("_payments".to_owned()), &BATCH_RECORDS),
         (Matcher::Suffix("_bytes".to_owned()), &BATCH_BYTES),
     ]
 }

@@ -1,1 +1,41 @@
-//! loadtest
+//! Black-box HTTP/1.1 load generator for an AgentPay node.
+//!
+//! Role: make as many well-formed requests as a plan asks for, over keep-alive connections, and say exactly
+//! what came back and how long it took. It shares its cores with the server it measures, so it is built to cost
+//! little: one thread, epoll, one `read` and one `write` per request, no allocation per request.
+//!
+//! - [`Plan`] says how many connections, how long, and whether the loop is closed (a connection asks again as soon
+//!   as it was answered) or open (requests have intended start times, and latency counts from those).
+//! - A [`Workload`] writes the requests and looks at the answers.
+//! - [`run`] drives both and returns an [`Outcome`].
+//! - [`Population`] creates agents and wallets through the public API; [`Payments`] and [`Batches`] pay between them.
+//!
+//! State: everything belongs to the thread that calls [`run`]; nothing is shared.
+//!
+//! Non-goals: TLS, HTTP/2, chunked answers, pipelining. It depends on no crate of the server, so that it can only
+//! use what every client can use.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("loadtest drives epoll directly and runs on Linux only");
+
+mod connection;
+mod driver;
+mod error;
+mod fetch;
+mod outcome;
+mod payments;
+mod plan;
+mod population;
+mod request;
+mod response;
+mod workload;
+
+pub use driver::run;
+pub use error::Error;
+pub use fetch::{Fetched, fetch};
+pub use outcome::{Outcome, Surprise};
+pub use payments::{Batches, Payer, Payments};
+pub use plan::{Pace, Plan, Target};
+pub use population::{Account, Population, PopulationSpec};
+pub use request::RequestTemplate;
+pub use workload::{Answer, Next, Workload};

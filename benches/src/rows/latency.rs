@@ -1,0 +1,65 @@
+//! Latency at half of the node's top rate, open loop, against the p99 of one fdatasync on the same disk.
+
+use anyhow::Result;
+use loadtest::{Payments, Plan, run};
+use serde_json::json;
+
+use super::{Bed, Settings, clean};
+use crate::fsync_floor;
+use crate::report::Row;
+use crate::summary::grouped;
+
+const CONNECTIONS: usize = 256;
+/// The wait for a group commit is at most the one under way plus its own.
+const RATIO_TARGET: f64 = 2.0;
+
+pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
+    let bed = Bed::start(settings)?;
+    let payers = bed.populate()?;
+    let target = bed.target().clone();
+
+    let closed = Plan::closed(target.clone(), CONNECTIONS, settings.warm_up, settings.window);
+    let top = run(&closed, &mut Payments::new(&target, &payers, settings.seed + 1))?;
+    let top = clean("the top rate", top)?.per_second();
+    let rate = top / 2.0;
+
+    // The disk is measured before and after, so that a change of its mood is seen.
+    let before = fsync_floor::measure(&settings.work_dir, settings.window)?;
+    let open = Plan::open(target.clone(), CONNECTIONS, rate, settings.warm_up, settings.window * 4);
+    let outcome = run(&open, &mut Payments::new(&target, &payers, settings.seed + 2))?;
+    let outcome = clean("half of the top rate", outcome)?;
+    let after = fsync_floor::measure(&settings.work_dir, settings.window)?;
+    bed.node.stop()?;
+
+    let mut sync = before.latency.clone();
+    sync.add(&after.latency)?;
+    let millis = |nanos: u64| nanos as f64 / 1e6;
+    let at = |quantile| millis(outcome.latency.value_at_quantile(quantile));
+    let sync_at = |quantile| millis(sync.value_at_quantile(quantile));
+    let ratio = at(0.99) / sync_at(0.99);
+    Ok(vec![Row {
+        name: format!("latency of a payment at {}/s (half of the top rate), open loop", grouped(rate)),
+        measured: format!(
+            "p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.1} ms",
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(1.0)
+        ),
+        compared: format!(
+            "4 KiB write + fdatasync: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms",
+            sync_at(0.5),
+            sync_at(0.99),
+            sync_at(0.999)
+        ),
+        ratio: Some(ratio),
+        target: format!("p99 ≤ {RATIO_TARGET} x p99 of one fdatasync"),
+        met: Some(ratio <= RATIO_TARGET),
+        details: json!({
+            "top_per_second": top,
+            "node": outcome.to_json(),
+            "fsync_before": before.to_json(),
+            "fsync_after": after.to_json(),
+        }),
+    }])
+}

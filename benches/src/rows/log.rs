@@ -1,0 +1,108 @@
+//! Log bytes per payment and the speed of a full replay, on a log of very many single payments.
+
+use anyhow::{Context, Result, ensure};
+use loadtest::{Answer, Next, Payer, Payments, Plan, Target, Workload, run};
+use serde_json::{Value, json};
+
+use super::{Bed, Settings, data_dir};
+use crate::report::Row;
+use crate::server::{Server, node_json};
+use crate::summary::grouped;
+
+const CONNECTIONS: usize = 256;
+const BYTES_PER_PAYMENT_TARGET: f64 = 250.0;
+const RECORDS_PER_SECOND_TARGET: f64 = 1_000_000.0;
+
+/// Snapshots only at a stop, so that a crash leaves the whole log to be replayed.
+const NO_SNAPSHOTS: [(&str, &str); 1] = [("AGENTPAY__SNAPSHOT__EVERY_SECONDS", "0")];
+
+pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
+    let bed = Bed::start(settings)?;
+    let payers = bed.populate()?;
+    let Bed { node, dir } = bed;
+    let data = data_dir(&dir);
+    node.stop()?;
+    let begin = end_of_log(&node_json(&settings.node, &["wal", "stat"], &data)?)?;
+
+    let node = Server::node_with(&settings.node, &data, &NO_SNAPSHOTS)?;
+    fill(settings, &node.target, &payers)?;
+    node.kill()?;
+    let end = end_of_log(&node_json(&settings.node, &["wal", "stat"], &data)?)?;
+    let crashed = Server::node_with(&settings.node, &data, &NO_SNAPSHOTS)?;
+    let replay_seconds = crashed.ready_after.as_secs_f64();
+    let stop_seconds = crashed.stop()?.as_secs_f64();
+    let check = node_json(&settings.node, &["check"], &data)?;
+    let stopped = Server::node(&settings.node, &data)?;
+    let restart_seconds = stopped.ready_after.as_secs_f64();
+    stopped.stop()?;
+
+    let count = settings.replay_payments as f64;
+    let bytes = (end - begin) as f64 / count;
+    let replayed = count / replay_seconds;
+    let proved = number(&check, "records")? / number(&check, "seconds")?;
+    let details = json!({
+        "payments": settings.replay_payments, "log_bytes": end - begin, "check": check,
+        "replay_seconds": replay_seconds, "stop_seconds": stop_seconds, "restart_seconds": restart_seconds,
+    });
+    Ok(vec![
+        Row {
+            name: format!("log bytes per payment, {} single payments", grouped(count)),
+            measured: format!("{bytes:.0} bytes"),
+            compared: String::new(),
+            ratio: None,
+            target: format!("< {BYTES_PER_PAYMENT_TARGET} bytes"),
+            met: Some(bytes < BYTES_PER_PAYMENT_TARGET),
+            details: details.clone(),
+        },
+        Row {
+            name: format!("restart after a crash with {} payments above the snapshot", grouped(count)),
+            measured: format!("ready after {replay_seconds:.2} s, {} records/s", grouped(replayed)),
+            compared: format!(
+                "after a stop: ready after {restart_seconds:.2} s; `agentpay check`: {} records/s",
+                grouped(proved)
+            ),
+            ratio: None,
+            target: format!("≥ {} records/s", grouped(RECORDS_PER_SECOND_TARGET)),
+            met: Some(replayed >= RECORDS_PER_SECOND_TARGET),
+            details,
+        },
+    ])
+}
+
+/// As many single payments as asked for, over all connections.
+fn fill(settings: &Settings, target: &Target, payers: &[Payer]) -> Result<()> {
+    let mut payments =
+        Limited { inner: Payments::new(target, payers, settings.seed), left: settings.replay_payments };
+    let outcome = run(&Plan::exhaust(target.clone(), CONNECTIONS), &mut payments)?;
+    ensure!(outcome.is_clean(), "filling the log: not every payment succeeded\n{outcome}");
+    ensure!(outcome.succeeded == settings.replay_payments, "only {} payments were made", outcome.succeeded);
+    Ok(())
+}
+
+/// A workload that ends after a number of requests.
+struct Limited<W> {
+    inner: W,
+    left: u64,
+}
+
+impl<W: Workload> Workload for Limited<W> {
+    fn next(&mut self, connection: usize, request: &mut Vec<u8>) -> Next {
+        if self.left == 0 {
+            return Next::Finished;
+        }
+        self.left -= 1;
+        self.inner.next(connection, request)
+    }
+
+    fn answered(&mut self, connection: usize, answer: Answer<'_>) {
+        self.inner.answered(connection, answer);
+    }
+}
+
+fn end_of_log(stat: &Value) -> Result<u64> {
+    stat["end"].as_u64().with_context(|| format!("`agentpay wal stat --json` has no `end`: {stat}"))
+}
+
+fn number(report: &Value, field: &str) -> Result<f64> {
+    report[field].as_f64().with_context(|| format!("`agentpay check --json` has no `{field}`: {report}"))
+}

@@ -1,0 +1,60 @@
+//! The node's program: built once per test process, and its command line.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// Overrides the program, for example with a release build.
+const PROGRAM_VARIABLE: &str = "AGENTPAY_BIN";
+
+/// Path of the node's program, built with the test's own profile unless `AGENTPAY_BIN` names one.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| match std::env::var_os(PROGRAM_VARIABLE) {
+        Some(path) => PathBuf::from(path),
+        None => build(),
+    })
+}
+
+/// The node is another package than its tests, so cargo does not build it for them.
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--locked", "--package", "agentpay"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .status()
+        .expect("cargo can be started");
+    assert!(status.success(), "the node does not build: run `cargo build -p agentpay` and see");
+    let tests = std::env::current_exe().expect("a test knows its own path");
+    // target/<profile>/deps/<test> -> target/<profile>/agentpay
+    let profile = tests.ancestors().nth(2).expect("a test lies in target/<profile>/deps");
+    let program = profile.join("agentpay");
+    assert!(program.exists(), "the node was built, but not as {}", program.display());
+    program
+}
+
+/// What a command of the node printed, and how it ended.
+#[derive(Debug)]
+pub struct CommandOutput {
+    /// `None`: ended by a signal.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `agentpay <arguments>` to its end, away from any configuration file of the checkout.
+pub fn agentpay(arguments: &[&str]) -> CommandOutput {
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let output = Command::new(program())
+        .args(arguments)
+        .current_dir(elsewhere.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the node's program can be started");
+    CommandOutput {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}

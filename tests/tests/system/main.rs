@@ -1,0 +1,17 @@
+//! Black-box tests of a node: started as a process, spoken to over HTTP, killed and restarted.
+//!
+//! One binary with a module per question. Nothing here asserts how long anything takes; waiting ends with patience, far
+//! above any real need.
+
+#![expect(clippy::print_stdout, reason = "seeds are printed, so that a failure can be repeated")]
+
+mod crash;
+mod guide;
+mod idempotency;
+mod journal;
+mod limits;
+mod operations;
+mod payments;
+mod route_matrix;
+mod slow_clients;
+mod smuggling;

@@ -48,17 +48,17 @@ impl Gauges {
     /// Registers every gauge once.
     pub(super) fn register() -> Gauges {
         Gauges {
-            appended: gauge!("agentpay_log_appended_lsn_bytes"),
-            durable: gauge!("agentpay_log_durable_lsn_bytes"),
-            delivered: gauge!("agentpay_engine_delivered_lsn_bytes"),
-            indexed: gauge!("agentpay_history_cursor_lsn_bytes"),
-            wallets: gauge!("agentpay_engine_wallets_count"),
-            agents: gauge!("agentpay_engine_agents_count"),
-            actors_active: gauge!("agentpay_engine_actors_active_count"),
-            in_flight: gauge!("agentpay_engine_in_flight_count"),
+            appended: gauge!("agentpay_log_appended_lsn"),
+            durable: gauge!("agentpay_log_durable_lsn"),
+            delivered: gauge!("agentpay_engine_delivered_lsn"),
+            indexed: gauge!("agentpay_history_cursor_lsn"),
+            wallets: gauge!("agentpay_engine_wallets"),
+            agents: gauge!("agentpay_engine_agents"),
+            actors_active: gauge!("agentpay_engine_active_actors"),
+            in_flight: gauge!("agentpay_engine_in_flight_requests"),
             phases: PHASES.map(|label| (label, gauge!("agentpay_engine_phase_info", "phase" => label))),
             resident: gauge!("agentpay_process_resident_bytes"),
-            open_files: gauge!("agentpay_process_open_files_count"),
+            open_files: gauge!("agentpay_process_open_files"),
         }
     }
 

@@ -5,8 +5,7 @@ use crate::config::{Config, Refused};
 use crate::data_dir::{DataDir, OwnedDataDir};
 use crate::exit::{Exit, Failure, chain};
 use crate::system::{SystemClock, SystemEntropy};
-use engine::{Engine, StartError, Status};
-use history::History;
+use engine::{Engine, HistoryAt, StartError, Status};
 use ledger::{Amount, Currency, FeeSchedule, Rail, Rules};
 use snapshot::FileStore;
 use std::sync::Arc;
@@ -19,10 +18,10 @@ pub(crate) async fn start(config: &Config, owned: &OwnedDataDir, status: Status)
     let log = owned.dir.log();
     let storage = wal::FileStorage::open(&log).map_err(|error| log_failure(&error))?;
     let snapshots = snapshots(&owned.dir)?;
-    let history = match config.history.enabled {
-        true => Some(history(config, &owned.dir)?),
-        false => None,
-    };
+    let history = config.history.enabled.then(|| HistoryAt {
+        directory: owned.dir.history(),
+        options: history::Options { cache_bytes: config.history.cache_bytes, ..history::Options::default() },
+    });
     Engine::start(
         options,
         Arc::new(storage),
@@ -39,12 +38,6 @@ pub(crate) async fn start(config: &Config, owned: &OwnedDataDir, status: Status)
 /// The snapshot store of a data directory.
 pub(crate) fn snapshots(dir: &DataDir) -> Result<FileStore, Failure> {
     FileStore::open(&dir.snapshots()).map_err(|error| Failure::because("cannot open the snapshots", &error))
-}
-
-fn history(config: &Config, dir: &DataDir) -> Result<History, Failure> {
-    let options = history::Options { cache_bytes: config.history.cache_bytes, ..history::Options::default() };
-    History::open(&dir.history(), options)
-        .map_err(|error| Failure::because("cannot open the history index", &error))
 }
 
 /// The asynchronous runtime, as configured.
@@ -180,6 +173,7 @@ pub(crate) fn log_failure(error: &wal::Error) -> Failure {
 pub(crate) fn start_failure(error: &StartError) -> Failure {
     match error {
         StartError::Log(error) => log_failure(error),
+        StartError::History(error) => Failure::because("cannot open the history index", error),
         StartError::Rules(_) | StartError::DefaultCurrency(_) => Failure::new(Exit::Config, chain(error)),
         StartError::Snapshot(_)
         | StartError::Record { .. }

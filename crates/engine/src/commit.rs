@@ -32,6 +32,7 @@ fn deliver(shared: &Shared, mut committed: Committed<Companion>) {
         for (lsn, payload) in committed.records() {
             let view = journal::view(payload).expect("a batch that was just written reads back");
             post(shared, &mut totals, lsn, &view);
+            shared.delivered.saw(lsn);
         }
         totals.end = committed.end();
     }

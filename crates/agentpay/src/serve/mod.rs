@@ -41,8 +41,7 @@ pub(crate) fn run(loaded: &Loaded, output: Output) -> Result<(), Failure> {
         tracing::warn!("{note}");
     }
     let settings = api_settings(config).map_err(node::refused)?;
-    // Checked before any file is touched; used again once the id key is known.
-    node::engine_options(config, [0; 32]).map_err(node::refused)?;
+    node::check(config).map_err(node::refused)?;
     let owned = DataDir::own(&config.data.dir)?;
     let open_files = system::raise_open_files(config.process.open_files);
     tracing::info!(data = %owned.dir.root().display(), open_files, version = env!("CARGO_PKG_VERSION"), "starting");

@@ -193,7 +193,8 @@ impl IdempotencyKeys {
                 if entry.previous { &mut generations.previous } else { &mut generations.current };
             generation.replace(Entry::new(entry.hash, entry.place, entry.fingerprint));
         }
-        Self { generations: Some(Box::new(generations)) }
+        let holds_any = !(generations.current.is_empty() && generations.previous.is_empty());
+        Self { generations: holds_any.then(|| Box::new(generations)) }
     }
 }
 

@@ -117,6 +117,7 @@ fn a_set_comes_back_from_its_entries() {
     assert_eq!(restored, keys);
     assert_eq!(restored.len(), 100);
     assert_eq!(keys.iter().filter(|entry| entry.previous).count(), 67);
+    assert_eq!(IdempotencyKeys::restore(started, []), IdempotencyKeys::default());
     restored.remember(hash("one more"), place(8), 9, at(1_600), DAY);
     assert_ne!(restored, keys);
 }

@@ -13,11 +13,11 @@ pub(crate) fn crash(options: &[String]) -> Result<()> {
     run(command)
 }
 
-/// Simulated crashes of the log at every call and inside every write.
+/// Simulated power cuts of the log at every call and inside every write; a run has about 700 of these moments.
 pub(crate) fn wal(options: &[String]) -> Result<()> {
-    let points = count(options, "--points", 1_000_000)?;
+    let runs = count(options, "--runs", 400)?;
     let mut command = cargo(&["test", "--locked", "--release", "--package", "wal", "crash"]);
-    command.env("WAL_CRASH_POINTS", points.to_string());
+    command.env("WAL_CRASH_RUNS", runs.to_string());
     command.args(["--", "--nocapture"]);
     run(command)
 }

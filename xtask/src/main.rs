@@ -21,7 +21,7 @@ Usage: cargo xtask <task>
   test                          build and run every test (installs curl and strace if they are missing)
   bench [--quick] [--only ROW]  measure node and floor side by side, print the table
   crash [--cycles N]            kill -9 under load, N times (default 1000)
-  wal-campaign [--points N]     crash the log at N simulated places (default 1000000)";
+  wal-campaign [--runs N]       cut the log's power at every moment of N random runs (default 400)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

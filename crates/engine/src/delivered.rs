@@ -10,6 +10,7 @@ use wal::Lsn;
 #[derive(Default)]
 pub(crate) struct Delivered {
     end: AtomicU64,
+    newest: AtomicU64,
     moved: Notify,
 }
 
@@ -22,6 +23,16 @@ impl Delivered {
     /// Whether the record item at `position` has been delivered. Nothing decided yet (position zero) has been.
     pub(crate) fn covers(&self, position: Position) -> bool {
         position == Position::ZERO || position.get() < self.end.load(Ordering::Acquire)
+    }
+
+    /// Position of the newest record delivered, as far as this process has seen one.
+    pub(crate) fn newest(&self) -> Lsn {
+        Lsn::new(self.newest.load(Ordering::Acquire))
+    }
+
+    /// The record at `lsn` is the newest; the end moves behind it later.
+    pub(crate) fn saw(&self, lsn: Lsn) {
+        self.newest.store(lsn.get(), Ordering::Release);
     }
 
     /// Moves forward; only the commit stream and recovery call this.

@@ -1,7 +1,7 @@
 //! The engine's public face: start, commands, shutdown. Everything a request needs goes through [`Engine`]; nothing
 //! behind it is visible outside this crate.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use history::History;
 use ledger::{
@@ -52,6 +52,14 @@ struct Inner {
     follower: Mutex<Option<Follower>>,
 }
 
+/// Where the history index lives.
+#[derive(Clone, Debug)]
+pub struct HistoryAt {
+    /// The index's own directory; a damaged one is set aside beside it.
+    pub directory: PathBuf,
+    pub options: history::Options,
+}
+
 /// A shutdown that could not keep its promise; the log still holds everything that was acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum ShutdownError {
@@ -70,7 +78,7 @@ impl Engine {
         options: Options,
         storage: Arc<dyn wal::Storage>,
         snapshots: Arc<dyn SnapshotStore>,
-        history: Option<History>,
+        history: Option<HistoryAt>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         status: Status,
@@ -79,13 +87,15 @@ impl Engine {
         if !options.rules.currencies.contains(&options.default_currency) {
             return Err(StartError::DefaultCurrency(options.default_currency));
         }
-        let (log, rebuilt) = {
+        let (log, rebuilt, history) = {
             let (wal_options, rules) = (options.wal.clone(), options.rules.clone());
             let (snapshots, status) = (snapshots.clone(), status.clone());
             let recovering = tokio::task::spawn_blocking(move || {
                 let log = Log::open(storage, wal_options)?;
                 let rebuilt = recovery::recover(&log, &*snapshots, &rules, &status)?;
-                Ok::<_, StartError>((log, rebuilt))
+                let open = |at: HistoryAt| History::open(&at.directory, &log.reader(), at.options);
+                let history = history.map(open).transpose()?;
+                Ok::<_, StartError>((log, rebuilt, history))
             });
             recovering.await.expect("recovery does not panic")?
         };
@@ -100,6 +110,7 @@ impl Engine {
             "recovered"
         );
         let delivered = Arc::new(Delivered::default());
+        delivered.saw(rebuilt.newest);
         delivered.advance(log.end());
         let published = PublishedDirectory::new();
         for agent in rebuilt.agents.values() {
@@ -432,7 +443,7 @@ impl Engine {
     }
 
     /// The currency of a wallet, if it is the caller's.
-    fn owned(&self, caller: &Caller, id: WalletId) -> Result<ledger::Currency, Refusal> {
+    pub(crate) fn owned(&self, caller: &Caller, id: WalletId) -> Result<ledger::Currency, Refusal> {
         match self.0.shared.registry.facts(id) {
             Some((agent, currency)) if agent == caller.agent => Ok(currency),
             _ => Err(Denial::UnknownWallet.into()),

@@ -26,7 +26,7 @@ impl Follower {
         let thread = {
             let (history, stop) = (history.clone(), stop.clone());
             let run = move || {
-                if let Err(error) = history::run(&history, tail, &stop) {
+                if let Err(error) = history::run(history, tail, &stop) {
                     tracing::error!(%error, "the history index stopped; lists grow stale until a restart");
                 }
             };

@@ -31,7 +31,7 @@ mod wallet;
 
 pub use admission::{AgentMeter, Remaining, RetryAfterMs};
 pub use clock::{Clock, Entropy};
-pub use engine::{Engine, ShutdownError};
+pub use engine::{Engine, HistoryAt, ShutdownError};
 pub use options::Options;
 pub use recovery::{Audit, StartError, audit};
 pub use refusal::Refusal;

@@ -3,12 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use history::History;
-use ledger::{AgentId, Fact, KeyPlace, Payee, PaymentId, SealedKind, WalletId, WalletOpened};
+use history::{Counterparty, EntryKey, EntryKind, History, PaymentStatus};
+use ledger::{AgentId, Fact, KeyPlace, Payee, PaymentBatch, PaymentId, SealedKind, WalletId, WalletOpened};
 use wal::{Lsn, ReadError, Reader};
 
 use crate::{
-    batch::BatchOrPayment,
     refusal::Refusal,
     shared::Shared,
     views::{
@@ -57,14 +56,11 @@ impl Reads {
         }
     }
 
-    /// The batch, or the payment that was decided alone, that a remembered key points at.
-    pub(crate) async fn batch_or_payment(&self, place: KeyPlace) -> Result<BatchOrPayment, Refusal> {
+    /// The batch that a remembered key points at.
+    pub(crate) async fn batch(&self, place: KeyPlace) -> Result<PaymentBatch, Refusal> {
         match self.fact(place.lsn).await? {
-            Fact::PaymentBatch(batch) if batch.key.is_some() => Ok(BatchOrPayment::Batch(batch)),
-            fact => match self.transaction_of(fact, place) {
-                Some(Transaction::Payment(receipt)) => Ok(BatchOrPayment::Payment(receipt)),
-                _ => Err(Refusal::Damaged),
-            },
+            Fact::PaymentBatch(batch) => Ok(batch),
+            _ => Err(Refusal::Damaged),
         }
     }
 
@@ -91,22 +87,24 @@ impl Reads {
         filter: PaymentFilter,
         page: PageRequest,
     ) -> Result<Page<Transaction>, Refusal> {
-        let history_filter = history::PaymentFilter {
-            status: filter.status.map(str::to_owned),
-            rail: filter.rail,
-            counterparty: filter.counterparty,
-            after: filter.range.after,
-            before: filter.range.before,
+        let status = match filter.status {
+            None => None,
+            Some("completed") => Some(PaymentStatus::Completed),
+            // No payment is in any other state.
+            Some(_) => return Ok(Page { items: Vec::new(), next: None }),
         };
-        let limit = page.limit + 1;
-        let before = page.cursor.map(|cursor| (cursor.lsn, cursor.item));
-        let found =
-            self.indexed(move |history| history.payments(&wallets, &history_filter, before, limit)).await?;
-        let next = next_cursor(page.limit, &found, |entry| (entry.lsn, entry.item));
-        let mut items = Vec::with_capacity(found.len().min(page.limit));
+        let counterparty = filter.counterparty.map(|text| match text.parse() {
+            Ok(wallet) => Counterparty::Wallet(wallet),
+            Err(_) => Counterparty::External(text.into()),
+        });
+        let range = range_of(filter.range);
+        let filter = history::PaymentFilter { status, rail: filter.rail, counterparty, range };
+        let (before, limit) = (page.cursor.map(key_of), page.limit);
+        let found = self.indexed(move |history| history.payments(&wallets, &filter, before, limit)).await?;
+        let mut items = Vec::with_capacity(found.items.len());
         // Items of one batch lie next to each other: its record is read once.
         let mut last: Option<(u64, Fact)> = None;
-        for entry in found.into_iter().take(page.limit) {
+        for entry in found.items.into_iter().map(|line| line.entry) {
             let fact = match last.take() {
                 Some((lsn, fact)) if lsn == entry.lsn => fact,
                 _ => self.fact(entry.lsn).await?,
@@ -115,7 +113,7 @@ impl Reads {
             items.push(self.transaction_of(fact.clone(), place).ok_or(Refusal::Damaged)?);
             last = Some((entry.lsn, fact));
         }
-        Ok(Page { items, next })
+        Ok(Page { items, next: found.next.map(cursor_of) })
     }
 
     /// The statement of one wallet, newest first.
@@ -125,21 +123,21 @@ impl Reads {
         range: TimeRange,
         page: PageRequest,
     ) -> Result<Page<EntryView>, Refusal> {
-        let limit = page.limit + 1;
-        let before = page.cursor.map(|cursor| (cursor.lsn, cursor.item));
-        let found = self
-            .indexed(move |history| history.entries(wallet, before, (range.after, range.before), limit))
-            .await?;
-        let next = next_cursor(page.limit, &found, |entry| (entry.lsn, entry.item));
+        let (before, limit, range) = (page.cursor.map(key_of), page.limit, range_of(range));
+        let found = self.indexed(move |history| history.entries(wallet, before, range, limit)).await?;
         let view = |entry: history::Entry| EntryView {
             payment_id: self.shared.payment_id(entry.lsn, entry.item),
-            kind: entry.kind.as_str(),
+            kind: kind_of(entry.kind),
             delta: entry.delta,
             balance_after: entry.balance_after,
-            counterparty: entry.counterparty.map(|counterparty| counterparty.to_string()),
+            counterparty: match entry.counterparty {
+                Counterparty::Wallet(wallet) => Some(wallet.to_string()),
+                Counterparty::External(label) => Some(label.into()),
+                Counterparty::Faucet => None,
+            },
             at: entry.at,
         };
-        Ok(Page { items: found.into_iter().take(page.limit).map(view).collect(), next })
+        Ok(Page { items: found.items.into_iter().map(view).collect(), next: found.next.map(cursor_of) })
     }
 
     /// Asks the index, once it has what was durable when the question came, or after the configured wait.
@@ -148,10 +146,11 @@ impl Reads {
         ask: impl FnOnce(&History) -> Result<T, history::Error> + Send + 'static,
     ) -> Result<T, Refusal> {
         let history = self.history.clone().ok_or(Refusal::Damaged)?;
-        let (target, wait): (Lsn, Duration) = (self.shared.delivered.end(), self.shared.options.history_wait);
+        let (newest, wait): (Lsn, Duration) =
+            (self.shared.delivered.newest(), self.shared.options.history_wait);
         let asking = tokio::task::spawn_blocking(move || {
-            if !history.wait_for(target, wait) {
-                tracing::debug!(target = target.get(), "the history index is behind; older state is listed");
+            if !history.wait_for(newest, wait) {
+                tracing::debug!(newest = newest.get(), "the history index is behind; older state is listed");
             }
             ask(&history)
         });
@@ -222,11 +221,23 @@ impl Reads {
     }
 }
 
-/// Where the next page begins: behind the last item of this one, if one more was found.
-fn next_cursor<T>(limit: usize, found: &[T], place: impl Fn(&T) -> (u64, u32)) -> Option<Cursor> {
-    if found.len() <= limit {
-        return None;
+fn key_of(cursor: Cursor) -> EntryKey {
+    EntryKey { lsn: cursor.lsn, item: cursor.item }
+}
+
+fn cursor_of(key: EntryKey) -> Cursor {
+    Cursor { lsn: key.lsn, item: key.item }
+}
+
+fn range_of(range: TimeRange) -> history::TimeRange {
+    history::TimeRange { after: range.after, before: range.before }
+}
+
+/// Name of a statement line's kind in the public contract.
+fn kind_of(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::PaymentSent => "payment_sent",
+        EntryKind::PaymentReceived => "payment_received",
+        EntryKind::Funding => "funding",
     }
-    let (lsn, item) = place(found.get(limit.checked_sub(1)?)?);
-    Some(Cursor { lsn, item })
 }

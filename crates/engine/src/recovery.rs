@@ -35,6 +35,8 @@ pub enum StartError {
          restore it, do not delete the snapshot"
     )]
     LogBehindSnapshot { generation: u64, covers: u64, end: Lsn },
+    #[error("the history index cannot be opened or rebuilt")]
+    History(#[from] history::Error),
     #[error("the accounts do not add up to zero after replay up to {end}")]
     Unbalanced { end: Lsn },
     #[error("the settings are refused: {0}")]
@@ -49,6 +51,8 @@ pub(crate) struct Rebuilt {
     pub(crate) agents: Agents,
     pub(crate) totals: TotalsAt,
     pub(crate) records: u64,
+    /// The last record applied; zero when the snapshot had everything.
+    pub(crate) newest: Lsn,
     rules: Rules,
 }
 
@@ -110,6 +114,7 @@ impl Rebuilt {
             agents: Agents::new(),
             totals: TotalsAt::default(),
             records: 0,
+            newest: Lsn::ZERO,
             rules: rules.clone(),
         }
     }
@@ -123,6 +128,7 @@ impl Rebuilt {
                 status.recovering(lsn.get().saturating_sub(from.get()), total);
             }
             self.records += 1;
+            self.newest = lsn;
             self.record(lsn, payload)
         });
         match replayed {

@@ -1,12 +1,43 @@
-//! stub
-use ledger::*; use wal::{Lsn,Tail};
-#[derive(Debug, thiserror::Error)] #[error("x")] pub struct Error;
-pub struct History;
-pub struct PaymentFilter { pub status: Option<String>, pub rail: Option<Rail>, pub counterparty: Option<String>, pub after: Option<Timestamp>, pub before: Option<Timestamp> }
-pub struct EntryKind; impl EntryKind { pub fn as_str(&self)->&'static str {""} }
-pub struct Entry { pub lsn:u64, pub item:u32, pub kind: EntryKind, pub delta: Amount, pub balance_after: Amount, pub at: Timestamp, pub counterparty: Option<String> }
-impl History { pub fn cursor(&self)->Lsn{Lsn::ZERO}
- pub fn wait_for(&self,_:Lsn,_:std::time::Duration)->bool{true}
- pub fn payments(&self,_:&[WalletId],_:&PaymentFilter,_:Option<(u64,u32)>,_:usize)->Result<Vec<Entry>,Error>{Ok(vec![])}
- pub fn entries(&self,_:WalletId,_:Option<(u64,u32)>,_:(Option<Timestamp>,Option<Timestamp>),_:usize)->Result<Vec<Entry>,Error>{Ok(vec![])} }
-pub fn run(_:&History,_:Tail,_:&std::sync::atomic::AtomicBool)->Result<(),Error>{Ok(())}
+//! The derived index: which payments and fundings a wallet has had, newest first.
+//!
+//! Role: lists by wallet, agent and time. It is filled by reading the log from a cursor of its own, and is never asked
+//! for a balance: `balance_after` of a statement line is the running sum in log order, not a wallet's state.
+//!
+//! Owner of state: [`History`]. Entries arrive through [`Batch`], one at a time, from the follower's thread ([`run`]);
+//! queries come from any thread and block on disk reads. Neither waits for the other beyond the copying of one batch.
+//!
+//! Invariants: every record below the cursor is in the index exactly once, whatever crashes and repetitions there were:
+//! the cursor is written in the same atomic step as the entries, and records below it are skipped. The deltas of a
+//! wallet's entries add up to what it has available. Nothing above the log's durable end is ever in it, because a tail
+//! delivers nothing above.
+//!
+//! Non-goals: durability of its own (what is not written out is read from the log again), entries that change after
+//! their birth, totals. An index that is damaged is not repaired: it is set aside and rebuilt.
+
+mod balances;
+mod batch;
+mod directory;
+mod entry;
+mod error;
+mod follow;
+mod history;
+mod lines;
+mod open;
+mod options;
+mod priority;
+mod query;
+mod recent;
+mod table;
+mod varint;
+mod watermark;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::Batch;
+pub use entry::{Counterparty, Entry, EntryKey, EntryKind, PaymentStatus};
+pub use error::Error;
+pub use follow::run;
+pub use history::{History, Stat};
+pub use options::Options;
+pub use query::{Page, PaymentFilter, PaymentLine, SCANNED_MAX, TimeRange};

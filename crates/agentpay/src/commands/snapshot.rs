@@ -80,7 +80,7 @@ struct DamagedLine {
 
 #[derive(Serialize)]
 struct Listed {
-    generations: Vec<GenerationLine>,
+    snapshots: Vec<GenerationLine>,
     damaged: Vec<DamagedLine>,
 }
 
@@ -121,10 +121,10 @@ pub(crate) fn verify(config: &Config, output: Output) -> Result<(), Failure> {
     let dir = DataDir::existing(&config.data.dir)?;
     let store = node::snapshots(&dir)?;
     let mut listed = listed(&store)?;
-    let found = std::mem::take(&mut listed.generations);
+    let found = std::mem::take(&mut listed.snapshots);
     for line in found {
         match store.verify(line.id) {
-            Ok(generation) => listed.generations.push(GenerationLine::of(&generation)),
+            Ok(generation) => listed.snapshots.push(GenerationLine::of(&generation)),
             Err(error) => listed.damaged.push(DamagedLine { id: line.id, error: chain(&error) }),
         }
     }
@@ -141,7 +141,7 @@ pub(crate) fn verify(config: &Config, output: Output) -> Result<(), Failure> {
 fn listed(store: &impl SnapshotStore) -> Result<Listed, Failure> {
     let listing = store.list().map_err(|error| Failure::because("cannot list the snapshots", &error))?;
     Ok(Listed {
-        generations: listing.generations.iter().map(GenerationLine::of).collect(),
+        snapshots: listing.generations.iter().map(GenerationLine::of).collect(),
         damaged: listing
             .damaged
             .iter()
@@ -152,7 +152,7 @@ fn listed(store: &impl SnapshotStore) -> Result<Listed, Failure> {
 
 fn print(listed: &Listed, output: Output) -> Result<(), Failure> {
     output.answer(listed, || {
-        let rows: Vec<Vec<String>> = listed.generations.iter().map(GenerationLine::row).collect();
+        let rows: Vec<Vec<String>> = listed.snapshots.iter().map(GenerationLine::row).collect();
         let mut text = table(&HEADER, &rows);
         for damaged in &listed.damaged {
             text.push_str(&format!("\n{} cannot be used: {}", damaged.id, damaged.error));

@@ -9,29 +9,39 @@ pub(crate) fn check(config: &Config, layers: &Layers) -> Result<(), Refused> {
         return Ok(());
     }
     let mut reasons = Vec::new();
-    for (name, secret) in
-        [("JWT_SECRET", &config.auth.jwt_secret), ("PUBLIC_DEMO_ADMIN_TOKEN", &config.admin.token)]
-    {
+    let secrets = [
+        ("JWT_SECRET (key `auth.jwt_secret`)", &config.auth.jwt_secret),
+        ("PUBLIC_DEMO_ADMIN_TOKEN (key `admin.token`)", &config.admin.token),
+    ];
+    for (name, secret) in secrets {
         if let Some(weakness) = secret.weakness() {
             reasons.push(format!("{name} {weakness}"));
         }
     }
     if *layers.source("http.trust_proxy_hops") == Source::Default {
-        reasons
-            .push("TRUST_PROXY_HOPS is not set; say 0 when clients connect to this node directly".to_owned());
+        reasons.push(
+            "TRUST_PROXY_HOPS (key `http.trust_proxy_hops`) is not set; say 0 when clients connect directly"
+                .to_owned(),
+        );
     }
     for origin in &config.http.allowed_origins {
         if !origin.starts_with("https://") {
             reasons.push(format!(
-                "PUBLIC_DEMO_ALLOWED_ORIGINS holds {origin:?}; only https:// origins are allowed"
+                "PUBLIC_DEMO_ALLOWED_ORIGINS (key `http.allowed_origins`) holds {origin:?}; only https:// is allowed"
             ));
         }
     }
     if config.demo.enabled && config.http.allowed_origins.is_empty() {
-        reasons.push("PUBLIC_DEMO_ALLOWED_ORIGINS is not set, but PUBLIC_DEMO_MODE is on".to_owned());
+        reasons.push(
+            "PUBLIC_DEMO_ALLOWED_ORIGINS (key `http.allowed_origins`) is not set, but PUBLIC_DEMO_MODE is on"
+                .to_owned(),
+        );
     }
     if !config.demo.sandbox_only {
-        reasons.push("PUBLIC_DEMO_SANDBOX_ONLY is false; this version moves sandbox money only".to_owned());
+        reasons.push(
+            "PUBLIC_DEMO_SANDBOX_ONLY (key `demo.sandbox_only`) is false; this version moves sandbox money only"
+                .to_owned(),
+        );
     }
     if reasons.is_empty() {
         return Ok(());
@@ -75,23 +85,31 @@ mod tests {
     #[test]
     fn each_fault_is_named() {
         let cases: [(&str, Option<&str>, &str); 9] = [
-            ("JWT_SECRET", None, "JWT_SECRET is not set"),
-            ("JWT_SECRET", Some("short"), "JWT_SECRET has 5 characters"),
+            ("JWT_SECRET", None, "JWT_SECRET (key `auth.jwt_secret`) is not set"),
+            ("JWT_SECRET", Some("short"), "JWT_SECRET (key `auth.jwt_secret`) has 5 characters"),
             (
                 "JWT_SECRET",
                 Some("replace-with-at-least-32-random-characters"),
-                "JWT_SECRET still holds the placeholder",
+                "JWT_SECRET (key `auth.jwt_secret`) still holds the placeholder",
             ),
-            ("PUBLIC_DEMO_ADMIN_TOKEN", None, "PUBLIC_DEMO_ADMIN_TOKEN is not set"),
-            ("TRUST_PROXY_HOPS", None, "TRUST_PROXY_HOPS is not set"),
-            ("PUBLIC_DEMO_ALLOWED_ORIGINS", None, "PUBLIC_DEMO_ALLOWED_ORIGINS is not set"),
+            ("PUBLIC_DEMO_ADMIN_TOKEN", None, "PUBLIC_DEMO_ADMIN_TOKEN (key `admin.token`) is not set"),
+            ("TRUST_PROXY_HOPS", None, "TRUST_PROXY_HOPS (key `http.trust_proxy_hops`) is not set"),
+            (
+                "PUBLIC_DEMO_ALLOWED_ORIGINS",
+                None,
+                "PUBLIC_DEMO_ALLOWED_ORIGINS (key `http.allowed_origins`) is not set",
+            ),
             ("PUBLIC_DEMO_ALLOWED_ORIGINS", Some("http://demo.example"), "\"http://demo.example\""),
             (
                 "PUBLIC_DEMO_ALLOWED_ORIGINS",
                 Some("https://a.example,http://b.example"),
                 "\"http://b.example\"",
             ),
-            ("PUBLIC_DEMO_SANDBOX_ONLY", Some("false"), "PUBLIC_DEMO_SANDBOX_ONLY is false"),
+            (
+                "PUBLIC_DEMO_SANDBOX_ONLY",
+                Some("false"),
+                "PUBLIC_DEMO_SANDBOX_ONLY (key `demo.sandbox_only`) is false",
+            ),
         ];
         for (name, value, expected) in cases {
             let mut variables = hosted();

@@ -168,6 +168,8 @@ fn a_batch_carries_its_balance_from_item_to_item() {
         "repeated item",
     );
 
+    impossible(batch(vec![paid(1_000), ItemOutcome::Repeated { item: 2 }, paid(899)]), "repeated item");
+
     let sound = batch(vec![paid(1_000), ItemOutcome::Repeated { item: 0 }, paid(899)]);
     let mut scratch = Scratch::new();
     sound.encode(&mut scratch);

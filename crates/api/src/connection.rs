@@ -1,0 +1,173 @@
+//! One connection from accept to close.
+//!
+//! hyper parses and writes; this task drives it, ticks the connection's limits, follows the stage of shutdown, and has
+//! the last word on the socket: when a head was refused or took too long, the answer is written here, after whatever
+//! hyper still had to say.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy, sink},
+    net::TcpStream,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use crate::{
+    errors::{Kind, Problem},
+    gateway::Gateway,
+    limits::SourceBuckets,
+    metrics::{Closed, Outcome, Target},
+    respond,
+    wire::{
+        Refused, Wire,
+        guard::HeadLimits,
+        pulse::{Overdue, Pulse},
+    },
+};
+
+/// Time for a refusal to leave, and for the client to be done sending.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// Bytes of the rest of a refused request that are read and thrown away, so that the answer is not lost with a reset.
+const LINGER_BYTES_MAX: u64 = 256 * 1024;
+
+/// What requests of one connection share.
+pub(crate) struct Connection {
+    pub(crate) peer: IpAddr,
+    pub(crate) pulse: Arc<Pulse>,
+    /// Buckets of the peer's address; those of a forwarded address are looked up for each request.
+    pub(crate) buckets: Arc<SourceBuckets>,
+}
+
+/// How hyper's part of a connection ended.
+enum End {
+    Hyper(Result<(), hyper::Error>),
+    Overdue(Overdue),
+    Cut,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(gateway: &Arc<Gateway>, socket: TcpStream, peer: IpAddr) -> Closed {
+    let pulse = Arc::new(Pulse::default());
+    let limits = HeadLimits {
+        bytes_max: gateway.settings.head_bytes_max,
+        lines_max: gateway.settings.head_lines_max,
+        target_bytes_max: gateway.settings.target_bytes_max,
+    };
+    let buckets = gateway.sources.of(peer.into(), gateway.nanos(Instant::now()));
+    let connection = Arc::new(Connection { peer, pulse: pulse.clone(), buckets });
+    let service = service_fn(|request| {
+        // Marked here and not on the future's first poll: before that hyper looks for the end of the stream once more.
+        let in_request = connection.pulse.request();
+        let (gateway, connection) = (gateway.clone(), connection.clone());
+        async move {
+            let answer = gateway.answer(&connection, request).await;
+            drop(in_request);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let wire = TokioIo::new(Wire::new(socket, limits, pulse.clone()));
+    // No `pipeline_flush`: with it hyper 1.12 does not flush an answer while unread bytes follow the request, and loses
+    // the answer when the connection is closed after it.
+    let mut http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // The pulse keeps this limit for all states of the connection with one timer.
+        .header_read_timeout(None)
+        .serve_connection(wire, service);
+    let end = drive(gateway, &mut http, &pulse).await;
+    let (socket, refused) = http.into_parts().io.into_inner().into_parts();
+    let (reason, refused) = match end {
+        End::Cut => return Closed::Drained,
+        End::Overdue(Overdue::Write) => return Closed::WriteTimeout,
+        End::Overdue(Overdue::Idle) => return Closed::Idle,
+        End::Overdue(Overdue::Head) => {
+            (Closed::HeadTimeout, refused.or(Some(Refused { kind: Kind::RequestTimeout, message: None })))
+        }
+        End::Hyper(Ok(())) => (Closed::Done, refused),
+        End::Hyper(Err(_)) => (Closed::Broken, refused),
+    };
+    match refused {
+        None => reason,
+        Some(refused) => {
+            last_word(gateway, socket, refused).await;
+            if reason == Closed::HeadTimeout { reason } else { Closed::Refused }
+        }
+    }
+}
+
+/// Polls hyper, the limits and the stage of shutdown with one waker. Generic over the connection's type only because a
+/// closure's type has no name.
+async fn drive<C>(gateway: &Gateway, http: &mut C, pulse: &Pulse) -> End
+where
+    C: Drive + Unpin,
+{
+    let every = gateway.ticks.every;
+    let mut ticker = pin!(interval_at(Instant::now() + every, every));
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watching = None;
+    let mut draining = false;
+    poll_fn(|cx| {
+        let _ = watching.get_or_insert_with(|| gateway.stage().watch(cx.waker().clone()));
+        while ticker.poll_tick(cx).is_ready() {
+            if let Err(overdue) = pulse.tick(&gateway.ticks) {
+                return Poll::Ready(End::Overdue(overdue));
+            }
+        }
+        if gateway.stage().is_draining() {
+            if gateway.stage().is_closed() {
+                return Poll::Ready(End::Cut);
+            }
+            if !std::mem::replace(&mut draining, true) {
+                Pin::new(&mut *http).finish();
+            }
+        }
+        Pin::new(&mut *http).poll(cx).map(End::Hyper)
+    })
+    .await
+}
+
+/// hyper's connection, as far as [`drive`] needs it.
+trait Drive: Future<Output = Result<(), hyper::Error>> {
+    /// Ends the connection after the request under way.
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<S> Drive for http1::Connection<TokioIo<Wire>, S>
+where
+    S: hyper::service::HttpService<
+            hyper::body::Incoming,
+            ResBody = http_body_util::Full<bytes::Bytes>,
+            Error = Infallible,
+        >,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Answers a head that was not served, and closes.
+async fn last_word(gateway: &Gateway, mut socket: TcpStream, refused: Refused) {
+    let mut problem = Problem::new(refused.kind);
+    if let Some(message) = refused.message {
+        problem = problem.saying(message);
+    }
+    gateway.metrics.answered(Target::Protocol, Outcome::Problem(refused.kind), Duration::ZERO);
+    let raw = respond::raw_refusal(&problem, gateway.ids.fresh());
+    // The client may be gone or deaf; then there is nobody to tell.
+    let _ = tokio::time::timeout(LAST_WORD, async {
+        socket.write_all(&raw).await?;
+        socket.shutdown().await?;
+        let mut rest = socket.take(LINGER_BYTES_MAX);
+        copy(&mut rest, &mut sink()).await
+    })
+    .await;
+}

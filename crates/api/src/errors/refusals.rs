@@ -1,0 +1,210 @@
+//! From what the ledger and the engine say no with, to what a caller is told.
+
+use engine::Refusal;
+use ledger::{Denial, WalletStatus};
+
+use super::{Detail, Kind, Problem};
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Denied(denial) => denial.into(),
+            Refusal::UnknownPayment => {
+                Self::new(Kind::NotFound).saying("There is no such payment that this key may see.")
+            }
+            Refusal::UnknownAgent => {
+                Self::new(Kind::NotFound).saying("There is no such agent that this key may see.")
+            }
+            Refusal::TooManyInFlight => Self::new(Kind::TooManyInFlight),
+            Refusal::Overloaded => Self::new(Kind::Overloaded),
+            Refusal::ReadOnly => Self::new(Kind::ReadOnly),
+            Refusal::OutcomeUnknown => Self::new(Kind::OutcomeUnknown),
+            Refusal::TooLarge => Self::new(Kind::BodyTooLarge)
+                .saying("The request is larger than one record may be. Nothing was moved. Split it into smaller ones."),
+            Refusal::Stopping => Self::new(Kind::Stopping),
+            Refusal::Damaged => Self::new(Kind::Damaged),
+        }
+    }
+}
+
+impl From<Denial> for Problem {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::UnknownWallet => Self::new(Kind::UnknownWallet),
+            Denial::KeyConflict => Self::new(Kind::KeyConflict),
+            Denial::UnknownPayee => Self::new(Kind::UnknownPayee).with_text("path", "$.to_wallet_id"),
+            Denial::SameWallet => {
+                Self::invalid("$.to_wallet_id", "A wallet cannot pay itself. Name another wallet to be paid.")
+            }
+            Denial::CurrencyMismatch { wallet, requested } => {
+                let message = format!(
+                    "The payment is in {requested}, but the wallet holds {wallet}. Both wallets and the payment must \
+                     have one currency."
+                );
+                Self::invalid("$.currency", message)
+                    .with_text("wallet_currency", wallet.as_str().to_owned())
+                    .with_text("requested_currency", requested.as_str().to_owned())
+            }
+            Denial::UnsupportedCurrency => Self::invalid(
+                "$.currency",
+                "Wallets in this currency are not offered. Choose another, such as USD.",
+            ),
+            Denial::SettlementNotConfigured { rail } => {
+                Self::new(Kind::SettlementNotConfigured).with_text("rail", rail.as_str())
+            }
+            Denial::WalletClosed => Self::new(Kind::WalletClosed),
+            Denial::WalletFrozen => Self::new(Kind::WalletFrozen),
+            Denial::AmountNotPositive => Self::invalid("$.amount", "The amount must be greater than zero."),
+            Denial::AmountTooLarge => {
+                Self::invalid("$.amount", "The amount is larger than can be booked. Pay less.")
+            }
+            Denial::FaucetCap { limit, used, needed } => Self::new(Kind::FaucetCap)
+                .with_text("rule", "faucet_cap")
+                .with_amount("limit", limit)
+                .with_amount("used", used)
+                .with_amount("needed", needed),
+            Denial::InsufficientBalance { available, held, needed } => Self::new(Kind::InsufficientBalance)
+                .with_amount("available", available)
+                .with_amount("held", held)
+                .with_amount("needed", needed),
+            Denial::AtomicBatch { item, because } => atomic_batch(item, *because),
+            Denial::MixedPayers => Self::invalid(
+                "$.payments",
+                "An atomic batch, and one with an idempotency key, has one payer. Give every payment the same \
+                 from_wallet_id, or send one batch per payer.",
+            ),
+            Denial::UnknownKey => Self::new(Kind::NotFound).saying("The agent has no such key."),
+            Denial::LastOwnerKey => Self::new(Kind::WrongState)
+                .saying("This is the last owner key. Without it nobody could give the agent a new one.")
+                .with_text("status", "last_owner_key"),
+            Denial::TooManyKeys { limit } => Self::new(Kind::LimitReached)
+                .saying("The agent has as many usable keys as it may. Revoke one first.")
+                .with_text("rule", "too_many_keys")
+                .with("limit", Detail::Number(limit.into())),
+            Denial::TooManyWallets { limit } => Self::new(Kind::LimitReached)
+                .saying("The agent has as many wallets as it may. Use one of them.")
+                .with_text("rule", "too_many_wallets")
+                .with("limit", Detail::Number(limit.into())),
+            Denial::WrongStatus { status } => {
+                Self::new(Kind::WrongState).with_text("status", status_name(status))
+            }
+        }
+    }
+}
+
+/// The item's own problem, said about the batch.
+fn atomic_batch(item: u32, because: Denial) -> Problem {
+    let cause = Problem::from(because);
+    let message = format!(
+        "Nothing in the batch was moved, because of payment {item} (counted from 0): {}",
+        cause.message
+    );
+    let mut problem = cause.saying(message).with("item", Detail::Number(item.into()));
+    for (name, detail) in &mut problem.details {
+        if let ("path", Detail::Text(path)) = (*name, detail) {
+            *path = path.replacen('$', &format!("$.payments[{item}]"), 1).into();
+        }
+    }
+    problem
+}
+
+/// How a wallet's status is written.
+pub(crate) fn status_name(status: WalletStatus) -> &'static str {
+    match status {
+        WalletStatus::Active => "active",
+        WalletStatus::Frozen => "frozen",
+        WalletStatus::Closed => "closed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::RETRY_AFTER;
+    use ledger::{Amount, Currency, Rail};
+
+    use super::*;
+
+    fn detail(problem: &Problem, name: &str) -> Option<Detail> {
+        problem.details.iter().find(|(known, _)| *known == name).map(|(_, detail)| detail.clone())
+    }
+
+    #[test]
+    fn every_denial_has_the_status_and_code_of_the_contract() {
+        let [one, two, three] = [1, 2, 3].map(Amount::from_nanos);
+        let table = [
+            (Denial::UnknownWallet, 404, "AP-1001"),
+            (Denial::KeyConflict, 422, "AP-1005"),
+            (Denial::UnknownPayee, 404, "AP-1001"),
+            (Denial::SameWallet, 400, "AP-2001"),
+            (Denial::CurrencyMismatch { wallet: Currency::USD, requested: Currency::EUR }, 400, "AP-2001"),
+            (Denial::UnsupportedCurrency, 400, "AP-2001"),
+            (Denial::SettlementNotConfigured { rail: Rail::Ach }, 422, "SETTLEMENT_NOT_CONFIGURED"),
+            (Denial::WalletClosed, 409, "AP-1001"),
+            (Denial::WalletFrozen, 409, "AP-1001"),
+            (Denial::AmountNotPositive, 400, "AP-2001"),
+            (Denial::AmountTooLarge, 400, "AP-2001"),
+            (Denial::FaucetCap { limit: one, used: two, needed: three }, 403, "AP-1002"),
+            (Denial::InsufficientBalance { available: one, held: two, needed: three }, 402, "AP-1001"),
+            (Denial::AtomicBatch { item: 4, because: Box::new(Denial::WalletFrozen) }, 409, "AP-1001"),
+            (Denial::MixedPayers, 400, "AP-2001"),
+            (Denial::UnknownKey, 404, "AP-2002"),
+            (Denial::LastOwnerKey, 409, "AP-1006"),
+            (Denial::TooManyKeys { limit: 9 }, 409, "AP-1006"),
+            (Denial::TooManyWallets { limit: 9 }, 409, "AP-1006"),
+            (Denial::WrongStatus { status: WalletStatus::Closed }, 409, "AP-1006"),
+        ];
+        for (denial, status, code) in table {
+            let problem = Problem::from(denial.clone());
+            let row = problem.kind.row();
+            assert_eq!((row.status.as_u16(), row.code), (status, code), "{denial:?}");
+            assert!(problem.message.len() > 10 && problem.message.ends_with('.'), "{denial:?}");
+            assert_eq!(problem.retryable, denial.retry_can_help(), "{denial:?}");
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_the_status_and_code_of_the_contract() {
+        let table = [
+            (Refusal::UnknownPayment, 404, "AP-2002"),
+            (Refusal::UnknownAgent, 404, "AP-2002"),
+            (Refusal::TooManyInFlight, 429, "AP-3002"),
+            (Refusal::Overloaded, 503, "AP-3001"),
+            (Refusal::ReadOnly, 503, "AP-3004"),
+            (Refusal::OutcomeUnknown, 503, "AP-3003"),
+            (Refusal::TooLarge, 413, "AP-2004"),
+            (Refusal::Stopping, 503, "AP-3001"),
+            (Refusal::Damaged, 500, "AP-3005"),
+        ];
+        for (refusal, status, code) in table {
+            let problem = Problem::from(refusal.clone());
+            let row = problem.kind.row();
+            assert_eq!((row.status.as_u16(), row.code), (status, code), "{refusal:?}");
+            assert_eq!(
+                problem.headers.iter().any(|(name, _)| name == RETRY_AFTER),
+                matches!(status, 429 | 503),
+                "{refusal:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn figures_reach_the_caller() {
+        let [one, two, three] = [1, 2, 3].map(Amount::from_nanos);
+        let poor = Problem::from(Denial::InsufficientBalance { available: one, held: two, needed: three });
+        for (name, amount) in [("available", one), ("held", two), ("needed", three)] {
+            assert_eq!(detail(&poor, name), Some(Detail::Amount(amount)));
+        }
+        let capped = Problem::from(Denial::FaucetCap { limit: one, used: two, needed: three });
+        for (name, amount) in [("limit", one), ("used", two), ("needed", three)] {
+            assert_eq!(detail(&capped, name), Some(Detail::Amount(amount)));
+        }
+    }
+
+    #[test]
+    fn an_atomic_batch_names_the_item() {
+        let problem = Problem::from(Denial::AtomicBatch { item: 7, because: Box::new(Denial::UnknownPayee) });
+        assert_eq!(detail(&problem, "item"), Some(Detail::Number(7)));
+        assert_eq!(detail(&problem, "path"), Some(Detail::Text("$.payments[7].to_wallet_id".into())));
+        assert!(problem.message.contains("payment 7"), "{}", problem.message);
+    }
+}

@@ -1,0 +1,323 @@
+//! The one table of routes. The router, authentication, body limits, metric labels, `OPTIONS` and `Allow`, and the
+//! node's `agentpay routes` all read it; there is no second list.
+
+use std::fmt;
+
+use http::{HeaderValue, Method};
+use ledger::Scopes;
+use matchit::{Match, Params};
+
+/// Methods that routes are written for. `HEAD` and `OPTIONS` come with every path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verb {
+    Get,
+    Post,
+    Delete,
+}
+
+impl Verb {
+    const COUNT: usize = 3;
+
+    /// The method's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Anybody.
+    None,
+    /// A runtime key with the route's scope, or an owner key.
+    Agent,
+    /// An owner key.
+    Owner,
+    /// The operator token.
+    Admin,
+}
+
+impl Auth {
+    /// Name in listings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Agent => "runtime_or_owner",
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Which bucket a call is taken from, besides its address's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateClass {
+    /// None: health and the like.
+    Free,
+    /// The address's bucket for anonymous calls.
+    Anonymous,
+    /// The agent's bucket.
+    Agent,
+}
+
+/// What body a route takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyClass {
+    /// None; one that is sent is ignored.
+    None,
+    /// JSON up to the usual limit. An empty body counts as `{}` where every field is optional.
+    Json,
+    /// JSON up to the batch limit.
+    Large,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    pub verb: Verb,
+    /// Path with `{parameters}`.
+    pub path: &'static str,
+    pub auth: Auth,
+    pub rate: RateClass,
+    pub body: BodyClass,
+    /// Status of success.
+    pub success: u16,
+    pub summary: &'static str,
+    /// What a runtime key must be allowed to do.
+    pub(crate) scope: Scopes,
+    pub(crate) operation: Operation,
+    /// Value of the `route` label.
+    pub(crate) label: &'static str,
+}
+
+/// What a route does; one handler each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    CreateAgent,
+    ReadAgent,
+    CreateKey,
+    ListKeys,
+    RevokeKey,
+    RotateKeys,
+    ListWallets,
+    OpenWallet,
+    ReadWallet,
+    ReadBalance,
+    Fund,
+    Freeze,
+    Unfreeze,
+    Entries,
+    Pay,
+    PayBatch,
+    ListPayments,
+    ReadPayment,
+    TrialBalance,
+    Health,
+    Readiness,
+    Version,
+    Metrics,
+}
+
+/// Every route, in the order of the API description.
+pub fn routes() -> &'static [Route] {
+    &ROUTES
+}
+
+macro_rules! route {
+    ($verb:ident $method:literal $path:literal, $auth:ident, $rate:ident, $body:ident, $scope:ident, $success:literal,
+     $operation:ident, $summary:literal) => {
+        Route {
+            verb: Verb::$verb,
+            path: $path,
+            auth: Auth::$auth,
+            rate: RateClass::$rate,
+            body: BodyClass::$body,
+            success: $success,
+            summary: $summary,
+            scope: Scopes::$scope,
+            operation: Operation::$operation,
+            label: concat!($method, " ", $path),
+        }
+    };
+}
+
+static ROUTES: [Route; 24] = [
+    route!(Post "POST" "/v1/agents", None, Anonymous, Json, NONE, 201, CreateAgent,
+        "Creates an agent with its keys and a first wallet; the keys are shown once"),
+    route!(Get "GET" "/v1/agents/me", Agent, Agent, None, READ, 200, ReadAgent, "The agent that the key belongs to"),
+    route!(Get "GET" "/v1/agents/{agent_id}", Agent, Agent, None, READ, 200, ReadAgent, "One's own agent by id"),
+    route!(Post "POST" "/v1/agents/{agent_id}/keys", Owner, Agent, Json, NONE, 201, CreateKey,
+        "Adds a runtime key; it is shown once"),
+    route!(Get "GET" "/v1/agents/{agent_id}/keys", Owner, Agent, None, NONE, 200, ListKeys,
+        "Ids, scopes and state of the agent's keys"),
+    route!(Post "POST" "/v1/agents/{agent_id}/keys/rotate", Owner, Agent, Json, NONE, 201, RotateKeys,
+        "Replaces all runtime keys by a new one; the old ones end after an overlap"),
+    route!(Delete "DELETE" "/v1/agents/{agent_id}/keys/{key_id}", Owner, Agent, None, NONE, 204, RevokeKey,
+        "Revokes a key at once"),
+    route!(Get "GET" "/v1/wallets", Agent, Agent, None, READ, 200, ListWallets, "The agent's wallets with balances"),
+    route!(Post "POST" "/v1/wallets", Owner, Agent, Json, NONE, 201, OpenWallet, "Opens a wallet"),
+    route!(Get "GET" "/v1/wallets/{wallet_id}", Agent, Agent, None, READ, 200, ReadWallet, "One wallet"),
+    route!(Get "GET" "/v1/wallets/{wallet_id}/balance", Agent, Agent, None, READ, 200, ReadBalance,
+        "The wallet's present balance"),
+    route!(Post "POST" "/v1/wallets/{wallet_id}/fund", Agent, Agent, Json, PAY, 201, Fund,
+        "Adds sandbox funds from the test faucet"),
+    route!(Post "POST" "/v1/wallets/{wallet_id}/freeze", Owner, Agent, Json, NONE, 200, Freeze,
+        "Stops the wallet's own payments"),
+    route!(Post "POST" "/v1/wallets/{wallet_id}/unfreeze", Owner, Agent, Json, NONE, 200, Unfreeze,
+        "Lets the wallet pay again"),
+    route!(Get "GET" "/v1/wallets/{wallet_id}/entries", Agent, Agent, None, READ, 200, Entries,
+        "Statement lines in log order, as JSON or CSV"),
+    route!(Post "POST" "/v1/payments", Agent, Agent, Json, PAY, 201, Pay, "Makes a payment"),
+    route!(Post "POST" "/v1/payments/batch", Agent, Agent, Large, PAY, 200, PayBatch,
+        "Makes up to 10 000 payments in one request"),
+    route!(Get "GET" "/v1/payments", Agent, Agent, None, READ, 200, ListPayments, "Payments of the agent, newest first"),
+    route!(Get "GET" "/v1/payments/{payment_id}", Agent, Agent, None, READ, 200, ReadPayment,
+        "One payment or funding, for its payer or payee"),
+    route!(Get "GET" "/v1/ledger/trial-balance", Admin, Free, None, NONE, 200, TrialBalance,
+        "Sum of every account per currency, which is zero in total"),
+    route!(Get "GET" "/healthz", None, Free, None, NONE, 200, Health, "Whether the process works"),
+    route!(Get "GET" "/readyz", None, Free, None, NONE, 200, Readiness, "Whether requests are served, and progress"),
+    route!(Get "GET" "/version", None, Free, None, NONE, 200, Version, "What is running"),
+    route!(Get "GET" "/metrics", Admin, Free, None, NONE, 200, Metrics,
+        "Figures for Prometheus, when served on this listener"),
+];
+
+/// What a path leads to.
+pub(crate) enum Found<'t, 'p> {
+    /// The route and its place in the table.
+    Route(&'static Route, usize, Params<'t, 'p>),
+    /// The path exists; these are its methods.
+    OtherMethods(&'t HeaderValue),
+    Nothing,
+}
+
+/// The routes by path.
+pub(crate) struct Table {
+    router: matchit::Router<Path>,
+}
+
+struct Path {
+    by_verb: [Option<usize>; Verb::COUNT],
+    allow: HeaderValue,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        let mut router = matchit::Router::new();
+        for (place, route) in ROUTES.iter().enumerate() {
+            if ROUTES[..place].iter().all(|earlier| earlier.path != route.path) {
+                router.insert(route.path, Path::of(route.path)).expect("the table has no conflicting paths");
+            }
+        }
+        Self { router }
+    }
+
+    /// Finds the route of a request; `HEAD` counts as `GET`.
+    pub(crate) fn find<'t, 'p>(&'t self, method: &Method, path: &'p str) -> Found<'t, 'p> {
+        let Ok(Match { value, params }) = self.router.at(path) else { return Found::Nothing };
+        let verb = match *method {
+            Method::GET | Method::HEAD => Verb::Get,
+            Method::POST => Verb::Post,
+            Method::DELETE => Verb::Delete,
+            _ => return Found::OtherMethods(&value.allow),
+        };
+        match value.by_verb[verb as usize] {
+            Some(place) => Found::Route(&ROUTES[place], place, params),
+            None => Found::OtherMethods(&value.allow),
+        }
+    }
+}
+
+impl Path {
+    fn of(path: &str) -> Self {
+        let mut by_verb = [None; Verb::COUNT];
+        for (place, route) in ROUTES.iter().enumerate().filter(|(_, route)| route.path == path) {
+            let earlier = by_verb[route.verb as usize].replace(place);
+            assert!(earlier.is_none(), "{} {path} is in the table twice", route.verb);
+        }
+        let mut methods: Vec<&str> =
+            by_verb.iter().flatten().map(|place| ROUTES[*place].verb.as_str()).collect();
+        if by_verb[Verb::Get as usize].is_some() {
+            methods.push("HEAD");
+        }
+        methods.push("OPTIONS");
+        let allow = HeaderValue::try_from(methods.join(", ")).expect("method names are header values");
+        Self { by_verb, allow }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: Method, path: &str) -> String {
+        let table = Table::new();
+        match table.find(&method, path) {
+            Found::Route(route, _, _) => route.label.to_owned(),
+            Found::OtherMethods(allow) => format!("allow {}", allow.to_str().expect("ASCII")),
+            Found::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn paths_lead_to_their_routes() {
+        for (method, path, expected) in [
+            (Method::POST, "/v1/agents", "POST /v1/agents"),
+            (Method::GET, "/v1/agents", "allow POST, OPTIONS"),
+            (Method::GET, "/v1/agents/me", "GET /v1/agents/me"),
+            (Method::HEAD, "/v1/agents/agent_1", "GET /v1/agents/{agent_id}"),
+            (Method::POST, "/v1/agents/a/keys/rotate", "POST /v1/agents/{agent_id}/keys/rotate"),
+            (Method::DELETE, "/v1/agents/a/keys/k", "DELETE /v1/agents/{agent_id}/keys/{key_id}"),
+            (Method::POST, "/v1/payments/batch", "POST /v1/payments/batch"),
+            (Method::GET, "/v1/payments/tx_1", "GET /v1/payments/{payment_id}"),
+            (Method::PUT, "/v1/payments", "allow GET, POST, HEAD, OPTIONS"),
+            (Method::GET, "/v1/payments/", "nothing"),
+            (Method::GET, "/v1/payments/tx_1/x", "nothing"),
+            (Method::GET, "/", "nothing"),
+            (Method::GET, "", "nothing"),
+            (Method::GET, "/v1/../v1/agents/me", "nothing"),
+        ] {
+            assert_eq!(found(method.clone(), path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_complete_and_consistent() {
+        let mut labels = std::collections::BTreeSet::new();
+        for route in routes() {
+            assert_eq!(route.label, format!("{} {}", route.verb, route.path));
+            assert!(labels.insert(route.label), "{} is there once", route.label);
+            assert!((200..=204).contains(&route.success), "{}", route.label);
+            assert!(!route.summary.is_empty() && !route.summary.ends_with('.'), "{}", route.label);
+            assert!(
+                route.verb == Verb::Post || route.body == BodyClass::None,
+                "{}: only POST has a body",
+                route.label
+            );
+            let needs_agent = matches!(route.auth, Auth::Agent | Auth::Owner);
+            assert_eq!(
+                route.rate == RateClass::Agent,
+                needs_agent,
+                "{}: agents pay from their bucket",
+                route.label
+            );
+            assert_eq!(
+                route.scope != Scopes::NONE,
+                route.auth == Auth::Agent,
+                "{}: runtime keys need a scope",
+                route.label
+            );
+        }
+    }
+}

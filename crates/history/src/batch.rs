@@ -1,0 +1,134 @@
+//! Adding records to the index.
+//!
+//! A batch gathers entries aside, so that readers see all of it or nothing, and takes the lock of the layers for the
+//! appending alone. The running balances that it computes become known with its commit, so a batch that is dropped has
+//! nothing to undo.
+
+use std::sync::MutexGuard;
+
+use ledger::WalletId;
+use wal::Lsn;
+
+use crate::balances::{Balances, ByWallet};
+use crate::entry::{EntryKey, Head, Line, encode_value};
+use crate::lines::for_each_line;
+use crate::watermark::Watermark;
+use crate::{Error, History};
+
+/// What the one batch at a time works with; its memory is used again by the next one.
+pub(crate) struct Writer {
+    balances: Balances,
+    /// Where the wallets of this batch stand.
+    heads: ByWallet<Head>,
+    staged: Vec<Staged>,
+    values: Vec<u8>,
+}
+
+struct Staged {
+    wallet: WalletId,
+    key: EntryKey,
+    /// Where its value ends in `values`.
+    end: usize,
+}
+
+impl Writer {
+    pub(crate) fn new(balances: Balances) -> Writer {
+        Writer { balances, heads: ByWallet::default(), staged: Vec::new(), values: Vec::new() }
+    }
+}
+
+/// Records being added. Dropped without [`Batch::commit`], it leaves no trace.
+pub struct Batch<'h> {
+    history: &'h History,
+    writer: MutexGuard<'h, Writer>,
+    watermark: Watermark,
+    records: usize,
+    has_failed: bool,
+}
+
+impl<'h> Batch<'h> {
+    pub(crate) fn begin(history: &'h History, mut writer: MutexGuard<'h, Writer>) -> Batch<'h> {
+        writer.heads.clear();
+        writer.staged.clear();
+        writer.values.clear();
+        let watermark = history.layers().active.watermark();
+        Batch { history, writer, watermark, records: 0, has_failed: false }
+    }
+
+    /// Adds the record at `lsn`. Records come in log order; those below the cursor are in the index already and are
+    /// skipped. After an error the batch is lost, and the same records may be offered to a new one.
+    pub fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Error> {
+        assert!(!self.has_failed, "a batch that failed takes nothing more");
+        if lsn < self.watermark.next {
+            return Ok(());
+        }
+        assert!(self.watermark.records == 0 || lsn > self.watermark.last, "records come in log order");
+        let added = self.add(lsn, payload).inspect_err(|error| self.history.condemn_if_damaged(error));
+        self.has_failed = added.is_err();
+        added
+    }
+
+    /// Records added so far, without those that were skipped.
+    pub fn len(&self) -> usize {
+        self.records
+    }
+
+    /// True when nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Makes the batch visible. `next` is where the log is read on: above every record that was offered, at or below the
+    /// one that follows. The index is durable up to here after [`History::seal`]; until then the log is.
+    pub fn commit(mut self, next: Lsn) {
+        assert!(!self.has_failed, "a batch that failed is not committed");
+        assert!(self.records == 0 || next > self.watermark.last, "the next record lies behind the last one");
+        if next <= self.watermark.next {
+            return;
+        }
+        self.watermark.next = next;
+        let Writer { balances, heads, staged, values } = &mut *self.writer;
+        let mut layers = self.history.layers_mut();
+        let mut begin = 0;
+        for Staged { wallet, key, end } in staged.drain(..) {
+            layers.active.push(wallet, key, &values[begin..end]);
+            begin = end;
+        }
+        layers.active.advance(self.watermark);
+        drop(layers);
+        for (wallet, head) in heads.drain() {
+            balances.put(wallet, head);
+        }
+        self.history.publish(next);
+    }
+
+    fn add(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Error> {
+        let fact = journal::decode(payload).map_err(|source| Error::Record { lsn, source })?;
+        let before = self.writer.staged.len();
+        for_each_line(&fact, |wallet, item, line| {
+            self.stage(wallet, EntryKey { lsn: lsn.get(), item }, &line)
+        })?;
+        let entries = self.writer.staged.len() - before;
+        self.watermark.count(lsn, payload, entries as u64);
+        self.records += 1;
+        Ok(())
+    }
+
+    fn stage(&mut self, wallet: WalletId, key: EntryKey, line: &Line<'_>) -> Result<(), Error> {
+        let head = self.head(wallet)?.advance(line);
+        let Writer { heads, staged, values, .. } = &mut *self.writer;
+        heads.insert(wallet, head);
+        encode_value(line, head, values);
+        staged.push(Staged { wallet, key, end: values.len() });
+        Ok(())
+    }
+
+    /// Where the wallet stands: by this batch, by earlier ones, or by its newest entry.
+    fn head(&self, wallet: WalletId) -> Result<Head, Error> {
+        let Writer { heads, balances, .. } = &*self.writer;
+        match heads.get(&wallet).copied().or_else(|| balances.get(wallet)) {
+            Some(head) => Ok(head),
+            None => Ok(self.history.head(wallet)?.unwrap_or(Head::EMPTY)),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The follower: keeps the index up with the log on a thread of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use wal::{Lsn, ReadError, Tail, TailBatch};
+
+use crate::{Batch, Error, History, priority};
+
+/// Records after which a batch is made visible although the log has more: readers wait for whole batches.
+const BATCH_RECORDS: usize = 4_096;
+
+/// How long the follower waits for the log before it looks at the stop flag.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Pause between batches while nobody waits. A busy log commits every fraction of a millisecond; following each commit
+/// would cost the payments a wake-up every time, for lists that nobody asked for yet.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// Follows the log until `stop` is set or the log ends, then writes out what is in memory. `tail` is to be taken at
+/// [`History::cursor`]. Lowers the priority of the calling thread for good; give it one of its own.
+///
+/// An error leaves the index as it was after the last batch, readable and behind; run may be called again with a new
+/// tail. When the index itself turned out to be damaged, it is rebuilt at the next start.
+pub fn run(history: Arc<History>, mut tail: Tail, stop: &AtomicBool) -> Result<(), Error> {
+    priority::lower(history.options.niceness);
+    let mut sealer = Sealer::default();
+    let followed = follow(&history, &mut tail, stop, &mut sealer);
+    // Whatever happened, no thread is left behind that holds the index open.
+    let sealed = sealer.wait();
+    followed.and(sealed)?;
+    history.seal()
+}
+
+fn follow(
+    history: &Arc<History>,
+    tail: &mut Tail,
+    stop: &AtomicBool,
+    sealer: &mut Sealer,
+) -> Result<(), Error> {
+    while !stop.load(Ordering::Relaxed) {
+        let first = match tail.next(IDLE) {
+            Ok(Some(first)) => first,
+            Ok(None) => continue,
+            Err(ReadError::Ended) => break,
+            Err(error) => return Err(Error::Log(error)),
+        };
+        take_what_is_ready(history, tail, &first)?;
+        if history.is_full() {
+            sealer.start(history)?;
+        }
+        history.linger(LINGER);
+    }
+    Ok(())
+}
+
+/// One visible batch from what the log has now.
+fn take_what_is_ready(history: &History, tail: &mut Tail, first: &TailBatch) -> Result<(), Error> {
+    let mut batch = history.batch();
+    let mut next = add(&mut batch, first)?;
+    while batch.len() < BATCH_RECORDS {
+        match tail.next(Duration::ZERO) {
+            Ok(Some(more)) => next = add(&mut batch, &more)?,
+            // The end is met again by the caller, when this batch is visible.
+            Ok(None) | Err(ReadError::Ended) => break,
+            Err(error) => return Err(Error::Log(error)),
+        }
+    }
+    batch.commit(next);
+    Ok(())
+}
+
+fn add(batch: &mut Batch<'_>, records: &TailBatch) -> Result<Lsn, Error> {
+    for (lsn, payload) in records.records() {
+        batch.record(lsn, payload)?;
+    }
+    Ok(records.end())
+}
+
+/// Writes full parts out beside the follower. One at a time: a follower that is a whole part ahead waits, which bounds
+/// what is in memory.
+#[derive(Default)]
+struct Sealer {
+    running: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl Sealer {
+    fn start(&mut self, history: &Arc<History>) -> Result<(), Error> {
+        self.wait()?;
+        let history = Arc::clone(history);
+        let spawned = thread::Builder::new().name("history-seal".to_owned()).spawn(move || history.seal());
+        self.running = Some(spawned.map_err(Error::Thread)?);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), Error> {
+        match self.running.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(sealed)) => sealed,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}

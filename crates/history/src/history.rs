@@ -1,0 +1,223 @@
+//! The index: its layers, its writer, and waiting for it.
+//!
+//! Layers, newest first: the part being filled, the part being written out, the database. Each record is in exactly one
+//! of them, and positions fall from one to the next, so a reader goes through them one after the other and never merges
+//! them. A part is written out while the next is being filled.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use ledger::WalletId;
+use wal::{Lsn, Reader};
+
+use crate::balances::Balances;
+use crate::batch::{Batch, Writer};
+use crate::directory::Directory;
+use crate::entry::Head;
+use crate::open::{Opened, open};
+use crate::recent::Recent;
+use crate::table::Table;
+use crate::watermark::Watermark;
+use crate::{Error, Options};
+
+/// Statement lines and payments by wallet, newest first. See the crate's head for what it promises.
+pub struct History {
+    pub(crate) options: Options,
+    directory: Directory,
+    pub(crate) table: Box<dyn Table>,
+    layers: RwLock<Layers>,
+    /// Held by the one batch that there may be.
+    writer: Mutex<Writer>,
+    /// Held while a part is written out.
+    sealing: Mutex<()>,
+    progress: Mutex<Progress>,
+    advanced: Condvar,
+    wanted: Condvar,
+}
+
+pub(crate) struct Layers {
+    pub(crate) active: Recent,
+    /// On its way into the database. Stays readable here until it is there.
+    pub(crate) frozen: Option<Arc<Recent>>,
+    /// What the database holds.
+    pub(crate) sealed: Watermark,
+}
+
+/// How far readers may rely on the index, and how far they want it.
+struct Progress {
+    next: Lsn,
+    /// Highest record that somebody waits for.
+    wanted: Option<Lsn>,
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Everything below this position of the log is in the index.
+    pub next: Lsn,
+    /// Everything below this position is in the database: where the log is read on after a crash.
+    pub sealed: Lsn,
+    /// Records indexed since the index was created.
+    pub records: u64,
+    /// Entries indexed since the index was created.
+    pub entries: u64,
+    /// Entries held in memory.
+    pub recent_entries: usize,
+    /// Bytes of the database on disk.
+    pub disk_bytes: u64,
+}
+
+impl History {
+    /// Opens the index of `log` in `directory`, creating it if needed. One that is damaged, of another format version, or
+    /// not of this log is renamed to `<directory>.damaged-<n>` and rebuilt from the log's first record.
+    pub fn open(directory: &Path, log: &Reader, options: Options) -> Result<History, Error> {
+        let Opened { directory, table, watermark } = open(directory, log, &options)?;
+        Ok(History::new(directory, table, watermark, options))
+    }
+
+    pub(crate) fn new(
+        directory: Directory,
+        table: Box<dyn Table>,
+        watermark: Watermark,
+        options: Options,
+    ) -> History {
+        let active = Recent::behind(watermark);
+        let writer = Writer::new(Balances::new(options.balances));
+        History {
+            options,
+            directory,
+            table,
+            layers: RwLock::new(Layers { active, frozen: None, sealed: watermark }),
+            writer: Mutex::new(writer),
+            sealing: Mutex::new(()),
+            progress: Mutex::new(Progress { next: watermark.next, wanted: None }),
+            advanced: Condvar::new(),
+            wanted: Condvar::new(),
+        }
+    }
+
+    /// Where the log is to be read on; [`Lsn::ZERO`] for an empty index, which means the log's first record.
+    pub fn cursor(&self) -> Lsn {
+        self.progress().next
+    }
+
+    /// Begins to add records. One batch exists at a time: a second caller waits here.
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::begin(self, self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until the record at `lsn` is in the index, so that a list shows what was just acknowledged. False when it
+    /// takes longer than `timeout`. Blocks the calling thread.
+    pub fn wait_for(&self, lsn: Lsn, timeout: Duration) -> bool {
+        let mut progress = self.progress();
+        if progress.next > lsn {
+            return true;
+        }
+        progress.wanted = progress.wanted.max(Some(lsn));
+        self.wanted.notify_one();
+        let waited = self.advanced.wait_timeout_while(progress, timeout, |progress| progress.next <= lsn);
+        let (progress, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        progress.next > lsn
+    }
+
+    /// Pauses the follower for `pause`, unless somebody waits for more than there is.
+    pub(crate) fn linger(&self, pause: Duration) {
+        let idle = |progress: &mut Progress| progress.wanted.is_none_or(|wanted| wanted < progress.next);
+        // Woken early or late, the follower just looks at the log again.
+        drop(self.wanted.wait_timeout_while(self.progress(), pause, idle));
+    }
+
+    /// True when the part being filled ought to be written out.
+    pub fn is_full(&self) -> bool {
+        self.layers().active.is_full(self.options.recent_entries)
+    }
+
+    /// Writes everything up to now into the database, durably. Adding and reading go on meanwhile.
+    ///
+    /// On an error nothing is lost: the part stays readable in memory, and the next call tries again.
+    pub fn seal(&self) -> Result<(), Error> {
+        let _sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        // What an earlier call could not write comes first.
+        while let Some(part) = self.freeze() {
+            self.table.ingest(&part).inspect_err(|error| self.condemn_if_damaged(error))?;
+            let mut layers = self.layers_mut();
+            layers.sealed = part.watermark();
+            layers.frozen = None;
+        }
+        Ok(())
+    }
+
+    /// The part to be written out next.
+    fn freeze(&self) -> Option<Arc<Recent>> {
+        let mut layers = self.layers_mut();
+        if layers.frozen.is_none() && !layers.active.is_empty() {
+            let empty = Recent::behind(layers.active.watermark());
+            layers.frozen = Some(Arc::new(std::mem::replace(&mut layers.active, empty)));
+        }
+        layers.frozen.clone()
+    }
+
+    /// Numbers for metrics.
+    pub fn stat(&self) -> Stat {
+        let layers = self.layers();
+        let Watermark { next, records, entries, .. } = layers.active.watermark();
+        let frozen = layers.frozen.as_ref().map_or(0, |frozen| frozen.len());
+        Stat {
+            next,
+            sealed: layers.sealed.next,
+            records,
+            entries,
+            recent_entries: layers.active.len() + frozen,
+            disk_bytes: self.table.bytes(),
+        }
+    }
+
+    /// Where a wallet stands behind its newest entry.
+    pub(crate) fn head(&self, wallet: WalletId) -> Result<Option<Head>, Error> {
+        let layers = self.layers();
+        let frozen = layers.frozen.clone();
+        let in_memory = match layers.active.head(wallet)? {
+            Some(head) => Some(head),
+            None => frozen.as_ref().map_or(Ok(None), |frozen| frozen.head(wallet))?,
+        };
+        drop(layers);
+        in_memory.map_or_else(|| self.table.head(wallet), |head| Ok(Some(head)))
+    }
+
+    /// Lets the next start rebuild the index when `error` means that it is damaged.
+    pub(crate) fn condemn_if_damaged(&self, error: &Error) {
+        if error.is_damage()
+            && let Err(failed) = self.directory.condemn(&error.to_string())
+        {
+            tracing::warn!(error = %failed, "the damaged history index could not be marked for rebuilding");
+        }
+    }
+
+    /// Tells everybody how far the index is now.
+    pub(crate) fn publish(&self, next: Lsn) {
+        let mut progress = self.progress();
+        assert!(next >= progress.next, "the index only grows");
+        progress.next = next;
+        drop(progress);
+        self.advanced.notify_all();
+    }
+
+    pub(crate) fn layers(&self) -> RwLockReadGuard<'_, Layers> {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn layers_mut(&self) -> RwLockWriteGuard<'_, Layers> {
+        self.layers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History").field("cursor", &self.cursor()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,116 @@
+//! The database under the index: all that is known of fjall is here, behind a trait that tests replace.
+//!
+//! Entries are written as whole sorted runs (fjall's ingestion) and never one by one: the log holds them already, so
+//! fjall's own journal and memtable would only repeat the work. A run is registered in one atomic step together with the
+//! watermark, which makes the watermark the judge of what is in the index. One keyspace holds both, so that no crash can
+//! part them. Nothing is ever removed or cleared.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use fjall::config::FilterPolicy;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use ledger::WalletId;
+
+use crate::entry::{EntryKey, Head, KEY_BYTES, decode_key, decode_value, encode_key};
+use crate::recent::Recent;
+use crate::{Error, Options};
+
+const KEYSPACE: &str = "entries";
+/// Sorts before every entry: an entry's key begins with this byte at the least, and is longer.
+const WATERMARK_KEY: [u8; 1] = [0];
+
+/// One flushes while the other compacts.
+const WORKER_THREADS: usize = 2;
+
+/// Entries of a wallet, newest first.
+pub(crate) type Scan = Box<dyn Iterator<Item = Result<(EntryKey, fjall::Slice), Error>>>;
+
+/// Sorted storage of entries.
+pub(crate) trait Table: Send + Sync + 'static {
+    /// The row that was written with the last run; `None` in a new table.
+    fn watermark(&self) -> Result<Option<fjall::Slice>, Error>;
+
+    /// True when there is no row at all.
+    fn is_empty(&self) -> Result<bool, Error>;
+
+    /// Writes a run and its watermark durably, all or nothing.
+    fn ingest(&self, run: &Recent) -> Result<(), Error>;
+
+    /// Where a wallet stands behind its newest entry.
+    fn head(&self, wallet: WalletId) -> Result<Option<Head>, Error>;
+
+    /// Entries of a wallet older than `before`.
+    fn scan(&self, wallet: WalletId, before: EntryKey) -> Scan;
+
+    /// Bytes on disk.
+    fn bytes(&self) -> u64;
+}
+
+/// The real one.
+pub(crate) struct FjallTable {
+    rows: Keyspace,
+    /// Declared last, so that it is dropped behind its keyspace.
+    _database: Database,
+}
+
+impl FjallTable {
+    /// Opens or creates the database. Its threads inherit the priority of the calling thread.
+    pub(crate) fn open(directory: &Path, options: &Options) -> Result<FjallTable, Error> {
+        let database = Database::builder(directory)
+            .cache_size(options.cache_bytes)
+            .worker_threads(WORKER_THREADS)
+            .open()
+            .map_err(|source| match source {
+                fjall::Error::Locked => Error::Locked { directory: directory.to_owned() },
+                source => failed("open")(source),
+            })?;
+        // Only the watermark is read by its exact key: filters would be dead weight.
+        let create = || KeyspaceCreateOptions::default().filter_policy(FilterPolicy::disabled());
+        let rows = database.keyspace(KEYSPACE, create).map_err(failed("open"))?;
+        Ok(FjallTable { rows, _database: database })
+    }
+}
+
+impl Table for FjallTable {
+    fn watermark(&self) -> Result<Option<fjall::Slice>, Error> {
+        self.rows.get(WATERMARK_KEY).map_err(failed("read"))
+    }
+
+    fn is_empty(&self) -> Result<bool, Error> {
+        self.rows.is_empty().map_err(failed("read"))
+    }
+
+    fn ingest(&self, run: &Recent) -> Result<(), Error> {
+        let mut ingestion = self.rows.start_ingestion().map_err(failed("write"))?;
+        ingestion.write(WATERMARK_KEY, run.watermark().encode()).map_err(failed("write"))?;
+        for (wallet, key, value) in run.sorted() {
+            ingestion.write(&encode_key(wallet, key)[..], value).map_err(failed("write"))?;
+        }
+        ingestion.finish().map_err(failed("write"))
+    }
+
+    fn head(&self, wallet: WalletId) -> Result<Option<Head>, Error> {
+        let newest = self.scan(wallet, EntryKey::MAX).next().transpose()?;
+        newest.map(|(_, value)| Ok(decode_value(&value)?.head)).transpose()
+    }
+
+    fn scan(&self, wallet: WalletId, before: EntryKey) -> Scan {
+        let newest = encode_key(wallet, before);
+        let oldest = encode_key(wallet, EntryKey::MIN);
+        let rows = self.rows.range::<[u8; KEY_BYTES], _>((Bound::Excluded(newest), Bound::Included(oldest)));
+        Box::new(rows.map(|row| {
+            let (key, value) = row.into_inner().map_err(failed("read"))?;
+            let (_, key) = decode_key(&key)?;
+            Ok((key, value))
+        }))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.rows.disk_space()
+    }
+}
+
+fn failed(action: &'static str) -> impl Fn(fjall::Error) -> Error {
+    move |source| Error::Database { action, source }
+}

@@ -1,0 +1,244 @@
+//! Crashes between batches, records that are offered again, writes that fail: the index stays what the log says.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use ledger::WalletId;
+
+use super::lists::check_queries;
+use super::model::Generator;
+use super::*;
+use crate::entry::{EntryKey, Head};
+use crate::open::{self, Opened};
+use crate::recent::Recent;
+use crate::table::{Scan, Table};
+use crate::{Error, TimeRange, run};
+
+#[test]
+fn crashes_and_repetitions_change_nothing() {
+    for_each_seed("crashes_and_repetitions_change_nothing", 6, |seed| {
+        let (directory, mut log) = (directory(), TestLog::new());
+        let mut generator = Generator::new(seed, 7);
+        let mut history = open(directory.path(), &log, tight());
+        for _ in 0..60 {
+            let count = usize::try_from(generator.random.below(30)).expect("it is small");
+            match generator.random.below(7) {
+                0 => generator.append(&mut log, count as u64),
+                1 => feed(&history, &log, count),
+                2 => feed_from(&history, &log, Lsn::ZERO, usize::MAX),
+                3 => history.seal().expect("it is sealed"),
+                4 => check_queries(&history, &mut generator, 5),
+                5 => {
+                    // A batch that never came to its commit.
+                    let (records, _) = log.read(history.cursor(), count);
+                    add(&mut history.batch(), &records);
+                }
+                _ => {
+                    // What was only in memory is gone; what was sealed is not.
+                    let (sealed, cursor) = (history.stat().sealed, history.cursor());
+                    drop(history);
+                    history = open(directory.path(), &log, tight());
+                    assert_eq!(history.cursor(), sealed);
+                    assert!(sealed <= cursor);
+                }
+            }
+        }
+        feed_all(&history, &log);
+        assert_eq!(history.stat().entries, generator.model.count(history.cursor()) as u64);
+        check_queries(&history, &mut generator, 60);
+        assert_rebuild_is_equal(&history, &log, &generator);
+    });
+}
+
+/// An index filled at one go has the same entries and numbers.
+fn assert_rebuild_is_equal(history: &History, log: &TestLog, generator: &Generator) {
+    let directory = directory();
+    let rebuilt = open(directory.path(), log, Options::default());
+    feed_all(&rebuilt, log);
+    rebuilt.seal().expect("it is sealed");
+    for wallet in &generator.wallets {
+        let all = |history: &History| {
+            history.entries(*wallet, None, TimeRange::default(), 1_000_000).expect("it is read")
+        };
+        assert_eq!(all(history), all(&rebuilt));
+    }
+    let (one, other) = (history.stat(), rebuilt.stat());
+    assert_eq!((one.records, one.entries), (other.records, other.entries));
+}
+
+#[test]
+fn a_table_compacted_many_times_keeps_every_entry() {
+    let (directory, mut log) = (directory(), TestLog::new());
+    let mut generator = Generator::new(3, 30);
+    let history = open(directory.path(), &log, tight());
+    // More runs than the first level holds.
+    for _ in 0..40 {
+        generator.append(&mut log, 20);
+        feed_all(&history, &log);
+        history.seal().expect("it is sealed");
+    }
+    check_queries(&history, &mut generator, 100);
+    drop(history);
+    let history = open(directory.path(), &log, tight());
+    check_queries(&history, &mut generator, 100);
+    assert_rebuild_is_equal(&history, &log, &generator);
+}
+
+/// What a kill leaves: no end of anything, a part in memory, and a run that was not registered.
+#[test]
+fn an_image_of_the_running_index_is_whole() {
+    let (directory, mut log) = (directory(), TestLog::new());
+    let mut generator = Generator::new(12, 5);
+    let history = open(directory.path(), &log, tight());
+    // Too few runs for a compaction, which would change files while they are copied.
+    for _ in 0..2 {
+        generator.append(&mut log, 60);
+        feed_all(&history, &log);
+        history.seal().expect("it is sealed");
+    }
+    let sealed = history.stat().sealed;
+    generator.append(&mut log, 60);
+    feed_all(&history, &log);
+
+    let parent = self::directory();
+    let image = parent.path().join("history");
+    copy(directory.path(), &image);
+    fs::write(image.join("index/keyspaces/1/tables/77"), "half a run").expect("it is written");
+    let restarted = open(&image, &log, tight());
+    assert_eq!(restarted.cursor(), sealed);
+    check_queries(&restarted, &mut generator, 30);
+    feed_all(&restarted, &log);
+    restarted.seal().expect("it is sealed");
+    check_queries(&restarted, &mut generator, 30);
+    assert_eq!(fs::read_dir(parent.path()).expect("it is listed").count(), 1, "nothing was set aside");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("it is created");
+    for entry in fs::read_dir(from).expect("it is listed") {
+        let entry = entry.expect("it is listed");
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy(&source, &target);
+        } else {
+            fs::copy(&source, &target).expect("it is copied");
+        }
+    }
+}
+
+/// A table whose next writes fail.
+struct Flaky {
+    table: Box<dyn Table>,
+    failures: Arc<AtomicU64>,
+}
+
+impl Table for Flaky {
+    fn watermark(&self) -> Result<Option<fjall::Slice>, Error> {
+        self.table.watermark()
+    }
+
+    fn is_empty(&self) -> Result<bool, Error> {
+        self.table.is_empty()
+    }
+
+    fn ingest(&self, run: &Recent) -> Result<(), Error> {
+        let failures = self.failures.load(Relaxed);
+        if failures > 0 {
+            self.failures.store(failures - 1, Relaxed);
+            let source = fjall::Error::Io(std::io::ErrorKind::StorageFull.into());
+            return Err(Error::Database { action: "write", source });
+        }
+        self.table.ingest(run)
+    }
+
+    fn head(&self, wallet: WalletId) -> Result<Option<Head>, Error> {
+        self.table.head(wallet)
+    }
+
+    fn scan(&self, wallet: WalletId, before: EntryKey) -> Scan {
+        self.table.scan(wallet, before)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.table.bytes()
+    }
+}
+
+/// An index whose next writes fail as often as the number says.
+fn flaky(directory: &Path, log: &TestLog) -> (History, Arc<AtomicU64>) {
+    let Opened { directory, table, watermark } =
+        open::open(directory, &log.reader(), &tight()).expect("it opens");
+    let failures = Arc::new(AtomicU64::new(0));
+    let flaky = Flaky { table, failures: Arc::clone(&failures) };
+    (History::new(directory, Box::new(flaky), watermark, tight()), failures)
+}
+
+#[test]
+fn what_cannot_be_written_out_stays_readable_and_is_written_later() {
+    let (directory, mut log) = (directory(), TestLog::new());
+    let mut generator = Generator::new(4, 5);
+    let (history, failures) = flaky(directory.path(), &log);
+    generator.append(&mut log, 50);
+    feed_all(&history, &log);
+    history.seal().expect("it is sealed");
+    let sealed = history.stat().sealed;
+
+    failures.store(2, Relaxed);
+    for _ in 0..2 {
+        generator.append(&mut log, 50);
+        feed_all(&history, &log);
+        let error = history.seal().expect_err("the disk is full");
+        assert!(!error.is_damage(), "{error}");
+        assert_eq!(history.stat().sealed, sealed);
+        check_queries(&history, &mut generator, 30);
+    }
+    history.seal().expect("there is space again");
+    let stat = history.stat();
+    assert_eq!((stat.sealed, stat.recent_entries), (history.cursor(), 0));
+    check_queries(&history, &mut generator, 30);
+    drop(history);
+    let history = open(directory.path(), &log, tight());
+    assert_eq!(history.cursor(), stat.sealed);
+    check_queries(&history, &mut generator, 30);
+}
+
+#[test]
+fn a_follower_that_fails_can_be_started_again() {
+    let (directory, mut log) = (directory(), TestLog::new());
+    let mut generator = Generator::new(5, 5);
+    let (history, failures) = flaky(directory.path(), &log);
+    let history = Arc::new(history);
+    failures.store(1, Relaxed);
+    generator.append(&mut log, 300);
+    log.wal.close().expect("it closes");
+    let follow = || run(Arc::clone(&history), log.reader().tail(history.cursor()), &AtomicBool::new(false));
+    let error = follow().expect_err("the disk is full");
+    assert!(matches!(error, Error::Database { action: "write", .. }), "{error}");
+    check_queries(&history, &mut generator, 30);
+    follow().expect("there is space again");
+    assert_eq!(history.stat().sealed, history.cursor());
+    check_queries(&history, &mut generator, 30);
+    drop(history);
+    assert_rebuild_is_equal(&open(directory.path(), &log, tight()), &log, &generator);
+}
+
+#[test]
+fn a_record_that_cannot_be_decoded_is_named_and_loses_its_batch_only() {
+    let (directory, mut log) = (directory(), TestLog::new());
+    let mut generator = Generator::new(6, 4);
+    let history = open(directory.path(), &log, tight());
+    generator.append(&mut log, 20);
+    feed_all(&history, &log);
+    let cursor = history.cursor();
+    generator.append(&mut log, 3);
+    let (records, _) = log.read(cursor, 3);
+    let mut batch = history.batch();
+    add(&mut batch, &records[..2]);
+    let error = batch.record(records[2].0, b"no record").expect_err("it is refused");
+    assert!(matches!(error, Error::Record { lsn, .. } if lsn == records[2].0), "{error}");
+    drop(batch);
+    assert_eq!(history.cursor(), cursor);
+    check_queries(&history, &mut generator, 20);
+    feed_all(&history, &log);
+    check_queries(&history, &mut generator, 20);
+}

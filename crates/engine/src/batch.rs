@@ -40,7 +40,8 @@ pub(crate) async fn pay(
     if count == 0 {
         return Ok(Answer::first(Vec::new()));
     }
-    let mut permit = engine.admit(&caller.meter, u32::try_from(count).unwrap_or(u32::MAX))?;
+    let admit = || engine.admit(&caller.meter, u32::try_from(count).unwrap_or(u32::MAX));
+    let mut permit = admit()?;
     let PayBatch { items, atomic, key, at } = request;
     let groups = group(engine, caller, items);
     let single = groups.len() == 1;
@@ -58,7 +59,11 @@ pub(crate) async fn pay(
     if let Some(key) = &key
         && !single
     {
-        check_key(engine, &groups, key).await?;
+        // Each question takes a place of its own; the batch's are given back meanwhile, so that it never stands in
+        // its own way.
+        drop(permit);
+        check_key(engine, caller, &groups, key).await?;
+        permit = admit()?;
     }
     let mut asked = Vec::with_capacity(groups.len());
     let mut commands = Vec::with_capacity(groups.len());
@@ -70,10 +75,10 @@ pub(crate) async fn pay(
             Command::Batch(BatchCommand { caller: caller.agent, payer, items, atomic, key: key.clone(), at })
         };
         let weight = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        commands.push((payer, command, Some(permit.split(weight))));
+        commands.push((payer, command, permit.split(weight)));
         asked.push((alone, places));
     }
-    let mut all_replayed = true;
+    let mut all_replayed = !asked.is_empty();
     for (reply, (alone, places)) in gather(engine, commands).await?.into_iter().zip(asked) {
         let (outcomes, replayed) = expand(engine, reply, alone, places.len()).await;
         // The refusal of an only group is the refusal of the request.
@@ -93,9 +98,13 @@ pub(crate) async fn pay(
 }
 
 /// One of several payers may know the batch's key from another request: found out before anything moves.
-async fn check_key(engine: &Engine, groups: &[Group], key: &KeyUse) -> Result<(), Refusal> {
-    let check = |group: &Group| (group.payer, Command::CheckKey { key: key.clone() }, None);
-    for reply in gather(engine, groups.iter().map(check).collect()).await? {
+async fn check_key(engine: &Engine, caller: &Caller, groups: &[Group], key: &KeyUse) -> Result<(), Refusal> {
+    let mut questions = Vec::with_capacity(groups.len());
+    for group in groups {
+        let permit = engine.admit_read(&caller.meter)?;
+        questions.push((group.payer, Command::CheckKey { key: key.clone() }, permit));
+    }
+    for reply in gather(engine, questions).await? {
         settled(Ok(reply))?;
     }
     Ok(())
@@ -144,10 +153,7 @@ fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Tim
 }
 
 /// Sends one command to each owner and waits for all replies, in order.
-async fn gather(
-    engine: &Engine,
-    commands: Vec<(WalletId, Command, Option<Permit>)>,
-) -> Result<Vec<Reply>, Refusal> {
+async fn gather(engine: &Engine, commands: Vec<(WalletId, Command, Permit)>) -> Result<Vec<Reply>, Refusal> {
     if commands.is_empty() {
         return Ok(Vec::new());
     }

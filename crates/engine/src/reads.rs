@@ -174,9 +174,7 @@ impl Reads {
         match reading.await {
             Ok(Ok(Ok(fact))) => Ok(fact),
             // An id that was sealed by us names a record; anything else is an id that somebody guessed.
-            Ok(Err(ReadError::NotARecord { .. } | ReadError::NotDurable { .. })) => {
-                Err(Refusal::UnknownPayment)
-            }
+            Ok(Err(ReadError::NotARecord | ReadError::NotDurable)) => Err(Refusal::UnknownPayment),
             Ok(Err(error)) => {
                 tracing::error!(lsn, %error, "a record cannot be read back");
                 Err(Refusal::Damaged)

@@ -248,6 +248,11 @@ fn wallets_of_others_tell_nothing_and_pay_nothing() {
             assert_eq!(answer[0], Err(Denial::UnknownWallet.into()), "{theirs} {text:?}");
         }
     }
+    let theirs = [stranger.wallet, unknown].map(|theirs| (theirs, batch_item(scene.second.wallet, "1")));
+    let answer =
+        scene.send(PayBatch { key: key("theirs", 6), ..batch(theirs.to_vec()) }).expect("item by item");
+    assert!(!answer.replayed);
+    assert_eq!(answer.value, vec![Err(Denial::UnknownWallet.into()); 2]);
     assert_eq!(scene.engine().gauges().in_flight, 0);
     assert_eq!(node.available(stranger), amount("11.996"));
 }

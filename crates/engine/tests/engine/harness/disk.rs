@@ -17,6 +17,21 @@ pub(crate) struct GatedStorage {
     gate: Arc<Gate>,
 }
 
+/// A shut gate; dropping it lets every sync that waits go on.
+pub(crate) struct Shut(Arc<Gate>);
+
+impl Shut {
+    pub(crate) fn open(&self) {
+        self.0.set(false);
+    }
+}
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        self.open();
+    }
+}
+
 #[derive(Default)]
 struct Gate {
     state: Mutex<State>,
@@ -34,14 +49,10 @@ impl GatedStorage {
         Self { inner, gate: Arc::default() }
     }
 
-    /// From now on a sync waits.
-    pub(crate) fn shut(&self) {
+    /// A sync waits until the answer is opened or dropped. Hold it in front of the engine, which ends only with its disk.
+    pub(crate) fn shut(&self) -> Shut {
         self.gate.set(true);
-    }
-
-    /// Every sync that waits goes on.
-    pub(crate) fn open(&self) {
-        self.gate.set(false);
+        Shut(self.gate.clone())
     }
 
     /// Syncs that wait now.

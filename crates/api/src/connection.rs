@@ -66,15 +66,22 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, socket: TcpStream, peer: IpAdd
     let buckets = gateway.sources.of(peer.into(), gateway.nanos(Instant::now()));
     let connection = Arc::new(Connection { peer, pulse: pulse.clone(), buckets });
     let service = service_fn(|request| {
+        // Marked here and not on the future's first poll: before that hyper looks for the end of the stream once more.
+        let in_request = connection.pulse.request();
         let (gateway, connection) = (gateway.clone(), connection.clone());
-        async move { Ok::<_, Infallible>(gateway.answer(&connection, request).await) }
+        async move {
+            let answer = gateway.answer(&connection, request).await;
+            drop(in_request);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let wire = TokioIo::new(Wire::new(socket, limits, pulse.clone()));
+    // No `pipeline_flush`: with it hyper 1.12 does not flush an answer while unread bytes follow the request, and loses
+    // the answer when the connection is closed after it.
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         // The pulse keeps this limit for all states of the connection with one timer.
         .header_read_timeout(None)
-        .pipeline_flush(true)
         .serve_connection(wire, service);
     let end = drive(gateway, &mut http, &pulse).await;
     let (socket, refused) = http.into_parts().io.into_inner().into_parts();

@@ -87,7 +87,6 @@ impl Served {
 impl Gateway {
     /// Answers one request.
     pub(crate) async fn answer(&self, connection: &Connection, request: Request<Incoming>) -> Answer {
-        let _in_request = connection.pulse.request();
         self.metrics.in_flight.increment(1.0);
         let begun = Instant::now();
         let at = self.clock.now();

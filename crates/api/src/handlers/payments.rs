@@ -255,3 +255,163 @@ fn members(w: &mut Writer, id: Option<PaymentId>, payment: &Payment, audience: A
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ledger::{KeyUse, Parts, Timestamp};
+
+    use super::*;
+    use crate::{errors::Detail, json::write::AmountStyle};
+
+    const PAYER: &str = "wallet_00000000000000000000000001";
+    const PAYEE: &str = "wallet_00000000000000000000000002";
+
+    fn parse(body: &str) -> Result<PaymentRequest<'_>, Problem> {
+        Ok(Reader::document(body.as_bytes(), |r| PaymentRequest::read(r, 1_024))?)
+    }
+
+    fn with(members: &str) -> String {
+        format!(r#"{{"from_wallet_id":"{PAYER}",{members}}}"#)
+    }
+
+    #[test]
+    fn the_guides_payment_is_understood() {
+        let body = with(
+            r#""to_external": "merchant:demo", "amount": 5, "currency": "USD", "rail": "internal",
+               "description": "Agent tool purchase", "idempotency_key": "tool-call-001""#,
+        );
+        let request = parse(&body).expect("the guide is right");
+        assert_eq!(request.payer.to_string(), PAYER);
+        assert_eq!(request.payee, Payee::External("merchant:demo".into()));
+        assert_eq!(request.amount, Amount::from_nanos(5_000_000_000));
+        assert_eq!((request.currency, request.rail), (Some(Currency::USD), Rail::Internal));
+        assert_eq!(request.description.as_deref(), Some("Agent tool purchase"));
+        assert_eq!(request.key.as_deref(), Some("tool-call-001"));
+    }
+
+    #[test]
+    fn wrong_payments_name_the_field() {
+        for (members, path) in [
+            (r#""amount":5"#.to_owned(), "$"),
+            (format!(r#""to_external":"m","to_wallet_id":"{PAYEE}","amount":5"#), "$"),
+            (r#""to_external":"m""#.to_owned(), "$.amount"),
+            (r#""to_external":"m","amount":"5.""#.to_owned(), "$.amount"),
+            (r#""to_external":"m\u200b","amount":5"#.to_owned(), "$.to_external"),
+            (r#""to_external":"","amount":5"#.to_owned(), "$.to_external"),
+            (r#""to_wallet_id":"wallet_1","amount":5"#.to_owned(), "$.to_wallet_id"),
+            (r#""to_external":"m","amount":5,"currency":"usd""#.to_owned(), "$.currency"),
+            (r#""to_external":"m","amount":5,"rail":"wire""#.to_owned(), "$.rail"),
+            (r#""to_external":"m","amount":5,"description":7"#.to_owned(), "$.description"),
+            (r#""to_external":"m","amount":5,"metadata":{"a":{"b":1,"b":2}}"#.to_owned(), "$.metadata.a.b"),
+            (r#""to_external":"m","amount":5,"memo":"x""#.to_owned(), "$.memo"),
+            (r#""to_external":"m","amount":5,"amount":6"#.to_owned(), "$.amount"),
+        ] {
+            let problem = parse(&with(&members)).expect_err(&members);
+            assert_eq!(problem.kind, Kind::InvalidRequest);
+            assert_eq!(
+                problem.details[0],
+                ("path", Detail::Text(path.into())),
+                "{members}: {}",
+                problem.message
+            );
+        }
+        let problem = parse(r#"{"to_external":"m","amount":5}"#).expect_err("no payer");
+        assert_eq!(problem.details[0], ("path", Detail::Text("$.from_wallet_id".into())));
+    }
+
+    #[test]
+    fn the_fingerprint_follows_meaning_not_spelling() {
+        let of = |members: &str| {
+            let body = with(members);
+            let request = parse(&body).unwrap_or_else(|problem| panic!("{members}: {}", problem.message));
+            request.fingerprint(&mut Fingerprint::new())
+        };
+        let base = of(r#""to_external":"m","amount":5"#);
+        for same in [
+            r#""amount":5,"to_external":"m""#,
+            r#""amount":5.0,"to_external":"m""#,
+            r#""amount":"5","to_external":"m""#,
+            r#""amount":"5.000","to_external":"\u006d""#,
+            r#""amount":5,"to_external":"m","rail":"internal""#,
+            r#""amount":5,"to_external":"m","rail":null,"description":null,"metadata":null"#,
+            r#""amount":5,"to_external":"m","idempotency_key":"any""#,
+        ] {
+            assert_eq!(of(same), base, "{same}");
+        }
+        assert_eq!(
+            of(r#""to_external":"m","amount":5,"metadata":{"a":1,"b":[2]}"#),
+            of(r#""metadata":{ "b" : [2.0], "a":1 },"to_external":"m","amount":5"#)
+        );
+        let payee = format!(r#""to_wallet_id":"{PAYEE}","amount":5"#);
+        let different = [
+            r#""to_external":"m","amount":5"#,
+            r#""to_external":"n","amount":5"#,
+            r#""to_external":"m","amount":5.000000001"#,
+            r#""to_external":"m","amount":5,"currency":"USD""#,
+            r#""to_external":"m","amount":5,"currency":"EUR""#,
+            r#""to_external":"m","amount":5,"rail":"ach""#,
+            r#""to_external":"m","amount":5,"description":"""#,
+            r#""to_external":"m","amount":5,"description":"d""#,
+            r#""to_external":"m","amount":5,"metadata":{}"#,
+            r#""to_external":"m","amount":5,"metadata":{"a":1}"#,
+            payee.as_str(),
+        ];
+        let hashes: Vec<u64> = different.iter().map(|members| of(members)).collect();
+        for (at, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..at].contains(hash), "{}", different[at]);
+        }
+    }
+
+    fn payment() -> Payment {
+        let nanos = Amount::from_nanos;
+        Payment {
+            payer: PAYER.parse().expect("an id"),
+            payee: Payee::External("merchant:demo".into()),
+            amount: nanos(5_000_000_000),
+            fee: nanos(20_000_000),
+            currency: Currency::USD,
+            rail: Rail::Internal,
+            description: Some("a \"tool\"".into()),
+            metadata: Some(r#"{"a":1}"#.into()),
+            key: Some(KeyUse { text: "k\\1".into(), fingerprint: 7 }),
+            at: Timestamp::from_millis(1_778_241_600_000),
+            balance_after: Parts { available: nanos(94_980_000_000), held: Amount::ZERO },
+        }
+    }
+
+    fn shown(id: Option<PaymentId>, audience: Audience, amounts: AmountStyle) -> String {
+        let mut writer = Writer::new(640, amounts);
+        writer.object(|w| members(w, id, &payment(), audience));
+        String::from_utf8(writer.finish()).expect("UTF-8")
+    }
+
+    #[test]
+    fn an_answer_has_the_contracts_members_in_order() {
+        let text = shown(Some(PaymentId::from_raw(9)), Audience::Payer, AmountStyle::Number);
+        let expected = concat!(
+            r#"{"id":"tx_00000000000000000000000009","amount":5,"fee":0.02,"total_debited":5.02,"currency":"USD","#,
+            r#""rail":"internal","status":"completed","from_wallet_id":"wallet_00000000000000000000000001","#,
+            r#""to_external":"merchant:demo","description":"a \"tool\"","metadata":{"a":1},"idempotency_key":"k\\1","#,
+            r#""created_at":"2026-05-08T12:00:00.000Z","balance_after":{"available":94.98,"held":0}}"#
+        );
+        assert_eq!(text, expected);
+        let strings = shown(Some(PaymentId::from_raw(9)), Audience::Payer, AmountStyle::String);
+        assert!(strings.contains(r#""total_debited":"5.02""#), "{strings}");
+    }
+
+    #[test]
+    fn a_payee_does_not_see_the_payers_balance_or_key() {
+        let text = shown(Some(PaymentId::from_raw(9)), Audience::Payee, AmountStyle::Number);
+        assert!(!text.contains("balance_after") && !text.contains("idempotency_key"), "{text}");
+        assert!(text.contains(r#""amount":5,"#));
+    }
+
+    #[test]
+    fn a_preview_has_no_id_and_no_finished_state() {
+        let text = shown(None, Audience::Payer, AmountStyle::Number);
+        assert!(
+            text.starts_with(r#"{"amount":5,"#) && text.contains(r#""status":"would_complete""#),
+            "{text}"
+        );
+    }
+}

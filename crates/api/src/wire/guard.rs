@@ -74,6 +74,11 @@ impl Guard {
         self.head.bytes > 0
     }
 
+    /// Whether everything that began has ended.
+    pub(crate) fn between_requests(&self) -> bool {
+        self.state == State::Head && !self.in_head()
+    }
+
     /// Looks at the next bytes of the stream.
     ///
     /// # Errors

@@ -1,11 +1,15 @@
 //! The socket as hyper sees it.
 //!
 //! Role: passes bytes through, lets the [`guard`] look at what arrives and keeps the [`pulse`] of the connection. When a
-//! head must be refused, hyper is shown the end of the stream instead of it, so that answers already under way still
-//! leave in order; the connection's task then writes the refusal itself (see `connection`).
+//! head must be refused, hyper is shown the end of the stream instead of it; the connection's task then writes the
+//! refusal itself (see `connection`).
 //!
-//! It also holds back the bare answers that hyper writes for a head it cannot parse, so that they too become answers
-//! with a request id and a body. Thread: the connection's task.
+//! Invariant: hyper learns of the end of the stream only when every answer before it has left. hyper would otherwise
+//! drop a request that is being served, and even an answer that it has not flushed yet; a client may well stop sending
+//! before it has read its answer.
+//!
+//! Bare answers that hyper writes for a head it cannot parse are held back, so that they too become answers with a
+//! request id and a body. Thread: the connection's task.
 
 pub(crate) mod guard;
 pub(crate) mod pulse;
@@ -34,6 +38,10 @@ pub(crate) struct Wire {
     guard: Guard,
     pulse: Arc<Pulse>,
     refused: Option<Refused>,
+    /// Nothing more will be read.
+    at_end: bool,
+    /// hyper asked for more while the end was kept from it.
+    end_wanted: bool,
 }
 
 /// A head that will not be served.
@@ -45,12 +53,19 @@ pub(crate) struct Refused {
 
 impl Wire {
     pub(crate) fn new(socket: TcpStream, limits: HeadLimits, pulse: Arc<Pulse>) -> Self {
-        Self { socket, guard: Guard::new(limits), pulse, refused: None }
+        Self { socket, guard: Guard::new(limits), pulse, refused: None, at_end: false, end_wanted: false }
     }
 
     /// The socket, and what its last head was refused for.
     pub(crate) fn into_parts(self) -> (TcpStream, Option<Refused>) {
         (self.socket, self.refused)
+    }
+
+    /// The end of the stream, as soon as no answer is owed any more; [`Self::poll_flush`] wakes for that.
+    fn end(&mut self) -> Poll<io::Result<()>> {
+        self.at_end = true;
+        self.end_wanted = self.pulse.owes_answer();
+        if self.end_wanted { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 }
 
@@ -76,24 +91,24 @@ impl From<Violation> for Refused {
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
-        if wire.refused.is_some() {
-            // The end of the stream would make hyper drop a request that is being served, so it waits for its answer;
-            // hyper reads again once that is written.
-            return if wire.pulse.in_request() { Poll::Pending } else { Poll::Ready(Ok(())) };
+        if wire.at_end {
+            return wire.end();
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut wire.socket).poll_read(cx, buf))?;
         let arrived = &buf.filled()[before..];
         if arrived.is_empty() {
-            return Poll::Ready(Ok(()));
+            // A request whose body breaks off is over; one that is complete gets its answer.
+            return if wire.guard.between_requests() { wire.end() } else { Poll::Ready(Ok(())) };
         }
         match wire.guard.inspect(arrived) {
             Ok(()) => wire.pulse.received(wire.guard.in_head()),
             Err((violation, good)) => {
                 wire.refused = Some(violation.into());
+                wire.at_end = true;
                 buf.set_filled(before + good);
-                if good == 0 && wire.pulse.in_request() {
-                    return Poll::Pending;
+                if good == 0 {
+                    return wire.end();
                 }
             }
         }
@@ -115,9 +130,14 @@ impl AsyncWrite for Wire {
         polled
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A TCP socket has nothing to flush; hyper calls this once its own buffer is empty.
-        self.pulse.flushed();
+        let wire = self.get_mut();
+        wire.pulse.flushed();
+        if wire.end_wanted && !wire.pulse.owes_answer() {
+            wire.end_wanted = false;
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 

@@ -7,7 +7,10 @@
 //! All fields are used by the connection's own task only; they are atomic because that task moves between threads.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -95,6 +98,7 @@ pub(crate) struct Pulse {
     write: Since,
     quiet_since: AtomicU32,
     in_request: AtomicBool,
+    unflushed: AtomicBool,
     asked_anything: AtomicBool,
 }
 
@@ -136,18 +140,19 @@ impl Pulse {
     /// Everything written so far has left.
     pub(crate) fn flushed(&self) {
         self.write.end();
+        self.unflushed.store(false, Relaxed);
+    }
+
+    /// Whether a request is being served, or its answer has not left yet.
+    pub(crate) fn owes_answer(&self) -> bool {
+        self.in_request.load(Relaxed) || self.unflushed.load(Relaxed)
     }
 
     /// A request has arrived; the limits of waiting rest until the guard is dropped.
-    pub(crate) fn request(&self) -> InRequest<'_> {
+    pub(crate) fn request(self: &Arc<Self>) -> InRequest {
         self.asked_anything.store(true, Relaxed);
         self.in_request.store(true, Relaxed);
-        InRequest(self)
-    }
-
-    /// Whether a request is being served.
-    pub(crate) fn in_request(&self) -> bool {
-        self.in_request.load(Relaxed)
+        InRequest(self.clone())
     }
 
     /// Begins to measure a body.
@@ -157,12 +162,13 @@ impl Pulse {
 }
 
 /// Marks that a request is being served.
-pub(crate) struct InRequest<'p>(&'p Pulse);
+pub(crate) struct InRequest(Arc<Pulse>);
 
-impl Drop for InRequest<'_> {
+impl Drop for InRequest {
     fn drop(&mut self) {
         let now = self.0.now.load(Relaxed);
         self.0.in_request.store(false, Relaxed);
+        self.0.unflushed.store(true, Relaxed);
         self.0.quiet_since.store(now, Relaxed);
         // The rest of a pipelined head was not read meanwhile; its sender is not to blame for that.
         self.0.head.restart(now);
@@ -219,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_dripping_head_ends_whatever_drips() {
-        let pulse = Pulse::default();
+        let pulse = Arc::new(Pulse::default());
         drop(pulse.request());
         assert_eq!(run(&pulse, 50), None);
         pulse.received(true);
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn idleness_counts_from_the_last_answer() {
-        let pulse = Pulse::default();
+        let pulse = Arc::new(Pulse::default());
         let request = pulse.request();
         pulse.received(false);
         assert_eq!(run(&pulse, 1_000), None, "a request may take as long as the engine needs");
@@ -242,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_answer_must_be_read_in_time() {
-        let pulse = Pulse::default();
+        let pulse = Arc::new(Pulse::default());
         let _request = pulse.request();
         pulse.write_blocked();
         assert_eq!(run(&pulse, 20), None);
@@ -253,8 +259,21 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_owed_until_it_has_left() {
+        let pulse = Arc::new(Pulse::default());
+        assert!(!pulse.owes_answer());
+        let request = pulse.request();
+        pulse.flushed();
+        assert!(pulse.owes_answer(), "a flush in between is not the answer's");
+        drop(request);
+        assert!(pulse.owes_answer());
+        pulse.flushed();
+        assert!(!pulse.owes_answer());
+    }
+
+    #[test]
     fn bodies_have_a_lowest_rate_and_a_longest_time() {
-        let pulse = Pulse::default();
+        let pulse = Arc::new(Pulse::default());
         let _request = pulse.request();
         let pace = pulse.body();
         let ticks = ticks();

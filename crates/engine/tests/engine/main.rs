@@ -9,7 +9,7 @@ mod actors;
 mod batches;
 //mod crash;
 mod directory;
-//mod failure;
+mod failure;
 mod harness;
 mod keys;
 mod lists;

@@ -13,7 +13,7 @@ mod failure;
 mod harness;
 mod keys;
 mod lists;
-//mod model;
+mod model;
 mod payments;
 mod shutdown;
 mod snapshots;

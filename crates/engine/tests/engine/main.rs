@@ -7,7 +7,7 @@
 
 mod actors;
 mod batches;
-//mod crash;
+mod crash;
 mod directory;
 mod failure;
 mod harness;

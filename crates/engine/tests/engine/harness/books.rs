@@ -14,6 +14,8 @@ pub(crate) struct Books {
     /// Payments by record and item.
     pub(crate) payments: BTreeMap<(u64, u32), Payment>,
     pub(crate) facts: Vec<(u64, Fact)>,
+    /// End of the log.
+    pub(crate) end: u64,
 }
 
 impl Books {
@@ -25,7 +27,7 @@ impl Books {
     /// Reads a log that nobody has open.
     pub(crate) fn of(storage: Arc<dyn Storage>, options: &wal::Options) -> Self {
         let log = Log::open(storage, options.clone()).expect("the log opens");
-        let mut books = Self::default();
+        let mut books = Self { end: log.end().get(), ..Self::default() };
         log.replay(log.begin(), |lsn, payload| {
             books.add(lsn.get(), journal::decode(payload)?);
             Ok::<_, journal::Error>(())

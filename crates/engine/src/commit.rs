@@ -34,7 +34,7 @@ fn deliver(shared: &Shared, mut committed: Committed<Companion>) {
             post(shared, &mut totals, lsn, &view);
             shared.delivered.saw(lsn);
         }
-        // Also for a batch without records: the totals are never behind what is delivered.
+        // A watermark holds no record and moves the end all the same: totals never stay behind what is delivered.
         totals.end = committed.end();
     }
     shared.delivered.advance(committed.end());

@@ -1,6 +1,6 @@
 //! A node as a process: started, waited for, killed, stopped, restarted.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::http::{Connection, Request, Response};
 use crate::program;
@@ -59,6 +59,8 @@ pub struct NodeBuilder {
     /// A program and arguments that run the node instead of it being run directly, for example `strace`.
     prefix: Vec<String>,
     variables: Vec<(String, String)>,
+    /// Where standard error goes, instead of the same file as standard output.
+    errors_to: Option<PathBuf>,
     wait: bool,
 }
 
@@ -87,6 +89,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Sends standard error to a file or device of its own.
+    pub fn errors_to(mut self, path: &str) -> NodeBuilder {
+        self.errors_to = Some(PathBuf::from(path));
+        self
+    }
+
     /// Does not wait for readiness, only for the address.
     pub fn without_waiting(mut self) -> NodeBuilder {
         self.wait = false;
@@ -101,8 +109,13 @@ impl NodeBuilder {
 
     /// Starts; a node that ends instead of serving is returned as such.
     pub fn try_start(self) -> Result<Node, Exited> {
-        let output = self.data.path.join(format!("node-{:08x}.log", fastrand::u32(..)));
-        let file = File::create(&output).expect("the data directory is writable");
+        let output = NamedTempFile::with_prefix("agentpay-node-").expect("a temporary file");
+        let file = output.reopen().expect("a file that was just made");
+        let errors = match &self.errors_to {
+            Some(path) => fs::OpenOptions::new().write(true).open(path).expect("a file that can be written"),
+            // Not opened again: both streams must share one position.
+            None => file.try_clone().expect("a file can be shared"),
+        };
         let mut line = self.prefix.clone();
         line.push(program().to_str().expect("a plain path").to_owned());
         line.extend(["serve", "--listen", "127.0.0.1:0", "--data-dir"].map(str::to_owned));
@@ -113,8 +126,8 @@ impl NodeBuilder {
             // Away from the checkout, whose config/agentpay.toml would be taken.
             .current_dir(&self.data.path)
             .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("a file can be shared"))
-            .stderr(file)
+            .stdout(file)
+            .stderr(errors)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {line:?}: {error}"));
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -140,15 +153,21 @@ pub struct Exited {
 pub struct Node {
     child: Child,
     address: SocketAddr,
-    output: PathBuf,
+    /// Not in the data directory, whose disk may be full.
+    output: NamedTempFile,
     builder: NodeBuilder,
 }
 
 impl Node {
     /// A node on a new directory with an operator's token, no metrics listener, and no limit on anonymous calls.
     pub fn builder() -> NodeBuilder {
-        let builder =
-            NodeBuilder { data: DataDir::temporary(), prefix: Vec::new(), variables: Vec::new(), wait: true };
+        let builder = NodeBuilder {
+            data: DataDir::temporary(),
+            prefix: Vec::new(),
+            variables: Vec::new(),
+            errors_to: None,
+            wait: true,
+        };
         builder
             .set("admin.token", ADMIN_TOKEN)
             .set("metrics.listen", "")
@@ -176,7 +195,7 @@ impl Node {
 
     /// Everything the process printed so far.
     pub fn output(&self) -> String {
-        fs::read_to_string(&self.output).unwrap_or_default()
+        fs::read_to_string(self.output.path()).unwrap_or_default()
     }
 
     pub fn connect(&self) -> Connection {

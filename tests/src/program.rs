@@ -9,29 +9,34 @@ const PROGRAM_VARIABLE: &str = "AGENTPAY_BIN";
 
 /// Path of the node's program, built with the test's own profile unless `AGENTPAY_BIN` names one.
 pub fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| match std::env::var_os(PROGRAM_VARIABLE) {
-        Some(path) => PathBuf::from(path),
+    // A failed build is remembered too: it would fail again for every test, each after a while.
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = PROGRAM.get_or_init(|| match std::env::var_os(PROGRAM_VARIABLE) {
+        Some(path) => Ok(PathBuf::from(path)),
         None => build(),
-    })
+    });
+    built.as_deref().unwrap_or_else(|reason| panic!("{reason}"))
 }
 
 /// The node is another package than its tests, so cargo does not build it for them.
-fn build() -> PathBuf {
+fn build() -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--locked", "--package", "agentpay"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .status()
-        .expect("cargo can be started");
-    assert!(status.success(), "the node does not build: run `cargo build -p agentpay` and see");
-    let tests = std::env::current_exe().expect("a test knows its own path");
+        .map_err(|error| format!("cargo cannot be started: {error}"))?;
+    if !status.success() {
+        return Err("the node does not build: run `cargo build -p agentpay` and see".to_owned());
+    }
+    let tests = std::env::current_exe().map_err(|error| format!("a test does not know its path: {error}"))?;
     // target/<profile>/deps/<test> -> target/<profile>/agentpay
-    let profile = tests.ancestors().nth(2).expect("a test lies in target/<profile>/deps");
-    let program = profile.join("agentpay");
-    assert!(program.exists(), "the node was built, but not as {}", program.display());
-    program
+    let program = tests.ancestors().nth(2).map(|profile| profile.join("agentpay"));
+    match program {
+        Some(program) if program.exists() => Ok(program),
+        _ => Err(format!("the node was built, but it is not beside {}", tests.display())),
+    }
 }
 
 /// What a command of the node printed, and how it ended.

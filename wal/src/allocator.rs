@@ -52,8 +52,14 @@ impl Mint {
         self.log
     }
 
-    /// Makes the next segment. `go_on` is asked between chunks, may rest, and may end the work.
-    pub(crate) fn make(&mut self, options: &Options, go_on: &dyn Fn() -> bool) -> Result<Minted, Error> {
+    /// Makes the next segment of a log that is durable up to `durable`. `go_on` is asked between chunks, may rest, and may end the
+    /// work.
+    pub(crate) fn make(
+        &mut self,
+        durable: Lsn,
+        options: &Options,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Minted, Error> {
         let salt = options.entropy.draw().map_err(|source| Error::Entropy { source })?;
         let identity = Identity {
             log: self.log,
@@ -61,6 +67,7 @@ impl Mint {
             base: self.next_base,
             capacity: options.segment_bytes,
             salt,
+            durable,
         };
         let file = match self.make_file(&identity, go_on) {
             Ok(Some(file)) => file,
@@ -139,7 +146,7 @@ impl<T> Allocator<T> {
     /// Makes one segment. `false`: the log ends.
     pub(crate) fn turn(&mut self, go_on: &dyn Fn(&Shared<T>) -> bool) -> bool {
         let shared = &self.shared;
-        match self.mint.make(&shared.options, &|| go_on(shared)) {
+        match self.mint.make(shared.published.durable(), &shared.options, &|| go_on(shared)) {
             Ok(Minted::Segment(place)) => {
                 shared.add_ready(place);
                 true

@@ -186,6 +186,7 @@ impl<T> Intake<T> {
 
     /// What the log thread has to do next, if anything. `spare` replaces what leaves with the open batch.
     pub(crate) fn next(&mut self, spare: &mut Option<Spare<T>>) -> Option<Work<T>> {
+        assert_ne!(self.status, Status::Poisoned, "the log thread ends when it poisons the log");
         if let Some(error) = self.failure.take() {
             return Some(Work::Failed(error));
         }
@@ -281,7 +282,8 @@ impl<T> Intake<T> {
         let Some(current) = &self.current else {
             return false;
         };
-        let header = if self.at.is_some() { 0 } else { BATCH_FRAME };
+        // A batch that is full makes way for one with a header of its own.
+        let header = if self.at.is_some() && self.batch_takes(bytes) { 0 } else { BATCH_FRAME };
         let needed = (header + bytes) as u64 + RESERVE_BYTES;
         current.identity.limit().since(self.end) >= needed
     }

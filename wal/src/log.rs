@@ -79,7 +79,7 @@ impl Log {
         })
     }
 
-    /// First position that a batch begins at; the end of an empty log.
+    /// First position that a batch begins at; zero, which is also the end, for an empty log.
     pub fn begin(&self) -> Lsn {
         self.published.begin()
     }
@@ -179,7 +179,7 @@ impl Log {
         let mut mint = self.mint()?;
         let mut disk_full = false;
         if ready.is_empty() {
-            match mint.make(&self.options, &|| true)? {
+            match mint.make(self.tip.end, &self.options, &|| true)? {
                 Minted::Segment(place) => ready.push(place),
                 Minted::Full => disk_full = true,
                 Minted::Abandoned => unreachable!("nobody ends a log that has not started"),

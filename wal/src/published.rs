@@ -160,10 +160,14 @@ impl Published {
         self.segments.read().expect("no thread panicked with the segments").clone()
     }
 
-    /// First position that a batch begins at, or the durable end of an empty log.
+    /// First position that a batch begins at; zero for an empty log.
     pub(crate) fn begin(&self) -> Lsn {
+        // The first segment is listed a moment before its first batch counts as durable.
+        if self.durable() == Lsn::ZERO {
+            return Lsn::ZERO;
+        }
         let segments = self.segments.read().expect("no thread panicked with the segments");
-        segments.first().map_or_else(|| self.durable(), |segment| segment.identity.first())
+        segments.first().expect("a durable batch lies in a segment").identity.first()
     }
 
     /// The file of a segment, opened if need be.

@@ -66,7 +66,7 @@ impl Reader {
     /// Follows the log from `from` on, which is where a record or batch begins, or the durable end; anything below the beginning
     /// of the log means all of it.
     pub fn tail(&self, from: Lsn) -> Tail {
-        Tail::new(Arc::clone(&self.published), from.max(self.published.begin()))
+        Tail::new(Arc::clone(&self.published), from)
     }
 
     /// Everything below is durable.

@@ -3,7 +3,7 @@
 //! Reads only; a corrupt log stays as it is found. The judgement is by batch. Batch n+1 is written only once batch n is durable,
 //! so exactly one batch, the last, may be incomplete, and *any* sound batch header (or link) beyond a bad batch proves that the bad
 //! batch had been durable: corruption. Without such proof a bad batch is a torn tail, was never acknowledged, and is ignored. What
-//! this cannot see: a last batch that was acknowledged and rotted before its watermark was written. That is reported as residual
+//! this cannot see (unless a segment was made since, which notes how far the log was durable): a last batch that was acknowledged and rotted before its watermark was written. That is reported as residual
 //! risk. Segments that took only a torn first batch stay as void; the next segment's link confirms that they count for nothing.
 
 use crate::batch::{Checked, Tip};
@@ -157,6 +157,7 @@ impl Survey {
                 None => judge.unlinked(index)?,
             }
         }
+        judge.check_floor()?;
         Ok(judge.judged)
     }
 
@@ -295,6 +296,19 @@ impl Judge<'_> {
             return Err(corrupt(identity.number + 1, 0, at, what));
         }
         Ok(())
+    }
+
+    /// Each segment tells how far the log was durable when it was made, so also a segment that is lost without a trace, or
+    /// replaced by an older copy of itself, is missed.
+    fn check_floor(&self) -> Result<(), Error> {
+        let end = self.judged.tip.end;
+        match self.segments.iter().find(|surveyed| surveyed.identity.durable > end) {
+            None => Ok(()),
+            Some(Surveyed { identity, .. }) => {
+                let what = format!("the log ends at lsn {end}, but was durable up to {}", identity.durable);
+                Err(corrupt(identity.number, 0, identity.base, what))
+            }
+        }
     }
 
     /// A segment without a sound link: kept ready and never used, or its first batch is torn.

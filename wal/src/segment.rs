@@ -45,6 +45,8 @@ pub(crate) struct Identity {
     pub(crate) capacity: u64,
     /// Random; no frame of another segment, also not of one that had the same number, is valid in this one.
     pub(crate) salt: u128,
+    /// How far the log was durable when the segment was made. A log that ends before this has lost something.
+    pub(crate) durable: Lsn,
 }
 
 impl Identity {
@@ -82,6 +84,7 @@ impl Identity {
         sector[40..48].copy_from_slice(&self.base.get().to_le_bytes());
         sector[48..56].copy_from_slice(&self.capacity.to_le_bytes());
         sector[56..72].copy_from_slice(&self.salt.to_le_bytes());
+        sector[72..80].copy_from_slice(&self.durable.get().to_le_bytes());
         put_checksum(&mut sector, 0);
         sector
     }
@@ -97,6 +100,7 @@ impl Identity {
             base: Lsn::new(read_u64(sector, 40)),
             capacity: read_u64(sector, 48),
             salt: read_u128(sector, 56),
+            durable: Lsn::new(read_u64(sector, 72)),
         };
         let in_range = identity.base.get().checked_add(identity.capacity).is_some();
         if !in_range || identity.capacity < capacity_min(0) || identity.capacity > u64::from(u32::MAX) {
@@ -193,8 +197,14 @@ fn read_u128(bytes: &[u8], at: usize) -> u128 {
 mod tests {
     use super::*;
 
-    const IDENTITY: Identity =
-        Identity { log: 7, number: 3, base: Lsn::new(1 << 20), capacity: 1 << 16, salt: 11 };
+    const IDENTITY: Identity = Identity {
+        log: 7,
+        number: 3,
+        base: Lsn::new(1 << 20),
+        capacity: 1 << 16,
+        salt: 11,
+        durable: Lsn::new(9),
+    };
 
     #[test]
     fn identity_and_link_survive_and_every_bit_counts() {

@@ -57,8 +57,10 @@ impl Tail {
             // Asked before the position, so that what became durable before the end is still seen.
             let ended = self.published.ended();
             let durable = self.published.durable();
-            // The first batch of an empty log has just told where the log begins.
-            self.cursor = self.cursor.max(self.published.begin());
+            if self.cursor < durable {
+                // A tail of a log that was empty learns only now where the log begins.
+                self.cursor = self.cursor.max(self.published.begin());
+            }
             while self.cursor < durable {
                 if let Some(batch) = self.advance(durable)? {
                     return Ok(Some(batch));

@@ -9,6 +9,9 @@ pub(crate) fn verify() -> Result<()> {
     run(quiet_metadata())?;
     run(cargo(&["fmt", "--all", "--check"]))?;
     run(cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // A build of its own, see `test`.
+    let model_checked = ["--package", "wal", "--features", "shuttle", "--test", "shuttle"];
+    run(cargo(&[&["clippy", "--locked"], &model_checked[..], &["--", "-D", "warnings"]].concat()))?;
     let mut documentation =
         cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
     documentation.env("RUSTDOCFLAGS", "-D warnings");

@@ -18,6 +18,8 @@ mod read_only;
 mod serve;
 mod system;
 mod telemetry;
+#[cfg(test)]
+mod testing;
 
 use clap::Parser;
 use cli::{Cli, Command, ConfigCommand, Snapshot, Wal};

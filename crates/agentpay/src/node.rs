@@ -8,6 +8,7 @@ use crate::system::{SystemClock, SystemEntropy};
 use engine::{Engine, HistoryAt, StartError, Status};
 use ledger::{Amount, Currency, FeeSchedule, Rail, Rules};
 use snapshot::FileStore;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -18,10 +19,13 @@ pub(crate) async fn start(config: &Config, owned: &OwnedDataDir, status: Status)
     let log = owned.dir.log();
     let storage = wal::FileStorage::open(&log).map_err(|error| log_failure(&error))?;
     let snapshots = snapshots(&owned.dir)?;
-    let history = config.history.enabled.then(|| HistoryAt {
-        directory: owned.dir.history(),
-        options: history::Options { cache_bytes: config.history.cache_bytes, ..history::Options::default() },
-    });
+    let history = match config.history.enabled {
+        true => Some(HistoryAt {
+            directory: owned.dir.history(),
+            options: history_options(config).map_err(refused)?,
+        }),
+        false => None,
+    };
     Engine::start(
         options,
         Arc::new(storage),
@@ -50,7 +54,20 @@ pub(crate) fn runtime(config: &Config) -> Result<Runtime, Failure> {
     builder.build().map_err(|error| Failure::because("cannot start the runtime", &error))
 }
 
-/// The engine's options out of the configuration. Every value is checked before any file is touched.
+/// Checks every value that a component will get, so that nothing is touched under a configuration that is refused.
+pub(crate) fn check(config: &Config) -> Result<(), Refused> {
+    in_range("process.worker_threads", config.process.worker_threads, 0, WORKER_THREADS_MAX)?;
+    in_range("process.drain_seconds", config.process.drain_seconds, 0, DRAIN_SECONDS_MAX)?;
+    history_options(config)?;
+    engine_options(config, [0; 32]).map(drop)
+}
+
+/// More threads than this only cost memory and switches.
+const WORKER_THREADS_MAX: usize = 1_024;
+/// Service managers kill what takes longer.
+const DRAIN_SECONDS_MAX: u64 = 3_600;
+
+/// The engine's options out of the configuration.
 pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine::Options, Refused> {
     let rules = rules(config)?;
     let default_currency = currency("ledger.default_currency", &config.ledger.default_currency)?;
@@ -82,6 +99,13 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
         wal: wal_options(config)?,
         history_wait: Duration::from_millis(config.history.wait_ms),
     })
+}
+
+/// The index's options out of the configuration.
+fn history_options(config: &Config) -> Result<history::Options, Refused> {
+    let options = history::Options { cache_bytes: config.history.cache_bytes, ..history::Options::default() };
+    options.validate().map_err(|error| Refused(format!("section [history]: {}", chain(&error))))?;
+    Ok(options)
 }
 
 /// The log's options out of the configuration.
@@ -144,6 +168,13 @@ fn positive<T: Default + PartialEq>(key: &str, value: T) -> Result<T, Refused> {
     if value == T::default() { Err(Refused(format!("key `{key}`: must be at least 1"))) } else { Ok(value) }
 }
 
+fn in_range<T: PartialOrd + Display>(key: &str, value: T, least: T, most: T) -> Result<(), Refused> {
+    if value >= least && value <= most {
+        return Ok(());
+    }
+    Err(Refused(format!("key `{key}`: {value} does not lie between {least} and {most}")))
+}
+
 /// A refused configuration as the program's end.
 pub(crate) fn refused(refused: Refused) -> Failure {
     Failure::new(Exit::Config, refused.0)
@@ -190,15 +221,15 @@ pub(crate) fn start_failure(error: &StartError) -> Failure {
 mod tests {
     use super::*;
 
-    fn changed(change: impl FnOnce(&mut Config)) -> Result<engine::Options, Refused> {
+    fn changed(change: impl FnOnce(&mut Config)) -> Result<(), Refused> {
         let mut config = Config::default();
         change(&mut config);
-        engine_options(&config, [0; 32])
+        check(&config)
     }
 
     #[test]
     fn the_default_configuration_gives_the_components_defaults() {
-        let options = changed(|_| {}).expect("valid");
+        let options = engine_options(&Config::default(), [0; 32]).expect("valid");
         let expected = engine::Options::default();
         assert_eq!(options.rules, expected.rules);
         assert_eq!(options.default_currency, expected.default_currency);
@@ -213,7 +244,7 @@ mod tests {
     #[test]
     fn impossible_values_are_refused_by_name() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 8] = [
+        let cases: [(Change, &str); 11] = [
             (|config| config.ledger.currencies = vec!["usd".to_owned()], "key `ledger.currencies`: \"usd\""),
             (
                 |config| config.ledger.default_currency = "GBP".to_owned(),
@@ -223,11 +254,17 @@ mod tests {
             (|config| config.ledger.fee_card_basis_points = 10_001, "section [ledger]: the fee of rail card"),
             (|config| config.ledger.idempotency_retention_seconds = u64::MAX, "too large"),
             (|config| config.log.segment_bytes = 513, "section [log]: "),
+            (|config| config.history.cache_bytes = 1, "section [history]: "),
+            (
+                |config| config.process.worker_threads = 1_025,
+                "key `process.worker_threads`: 1025 does not lie",
+            ),
+            (|config| config.process.drain_seconds = 3_601, "key `process.drain_seconds`"),
             (|config| config.snapshot.keep = 0, "key `snapshot.keep`: must be at least 1"),
             (|config| config.admission.in_flight_max = 0, "key `admission.in_flight_max`"),
         ];
         for (change, expected) in cases {
-            let why = changed(change).map(|_| ()).expect_err(expected).0;
+            let why = changed(change).expect_err(expected).0;
             assert!(why.contains(expected), "{why}\n  lacks: {expected}");
         }
     }

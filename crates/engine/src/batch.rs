@@ -4,8 +4,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ledger::{
-    BatchCommand, BatchItem, BatchPayment, Denial, ItemOutcome, Parts, PayCommand, Payment, PaymentBatch,
-    WalletId,
+    BatchCommand, BatchItem, BatchPayment, Denial, ItemOutcome, KeyUse, Parts, PayCommand, Payment,
+    PaymentBatch, WalletId,
 };
 use tokio::sync::oneshot;
 use wal::Lsn;
@@ -25,6 +25,8 @@ type ItemResult = Result<Answer<PaymentReceipt>, Refusal>;
 /// Items of one payer, with their places in the request.
 struct Group {
     payer: WalletId,
+    /// Whether the payer is the caller's. A stranger's wallet is not asked anything.
+    owned: bool,
     places: Vec<usize>,
     items: Vec<BatchItem>,
 }
@@ -38,41 +40,47 @@ pub(crate) async fn pay(
     if count == 0 {
         return Ok(Answer::first(Vec::new()));
     }
-    let mut permit = engine.admit(&caller.meter, u32::try_from(count).unwrap_or(u32::MAX))?;
+    let admit = || engine.admit(&caller.meter, u32::try_from(count).unwrap_or(u32::MAX));
+    let mut permit = admit()?;
     let PayBatch { items, atomic, key, at } = request;
     let groups = group(engine, caller, items);
-    if atomic && groups.len() > 1 {
+    let single = groups.len() == 1;
+    if atomic && !single {
         return Err(Denial::MixedPayers.into());
     }
-    if key.is_some() && groups.len() > 1 {
-        // One of the payers may know this key from another request: found out before anything moves.
-        let check = |group: &Group| (group.payer, Command::CheckKey { key: key.clone().expect("present") });
-        for reply in gather(engine, groups.iter().map(check), |_| None).await? {
-            settled(Ok(reply))?;
-        }
+    let (groups, strange): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(|group| group.owned);
+    if groups.is_empty() && single {
+        return Err(Denial::UnknownWallet.into());
     }
-    let single = groups.len() == 1;
-    let mut places = Vec::with_capacity(groups.len());
-    let mut weights = Vec::with_capacity(groups.len());
+    let mut results: Vec<Option<ItemResult>> = std::iter::repeat_with(|| None).take(count).collect();
+    for place in strange.into_iter().flat_map(|group| group.places) {
+        results[place] = Some(Err(Denial::UnknownWallet.into()));
+    }
+    if let Some(key) = &key
+        && !single
+    {
+        // Each question takes a place of its own; the batch's are given back meanwhile, so that it never stands in
+        // its own way.
+        drop(permit);
+        check_key(engine, caller, &groups, key).await?;
+        permit = admit()?;
+    }
+    let mut asked = Vec::with_capacity(groups.len());
     let mut commands = Vec::with_capacity(groups.len());
-    for group in groups {
-        let Group { payer, places: group_places, mut items } = group;
-        weights.push(u32::try_from(items.len()).unwrap_or(u32::MAX));
+    for Group { payer, places, mut items, .. } in groups {
         let alone = !single && key.is_none() && items.len() == 1 && items[0].refused.is_none();
         let command = if alone {
             Command::Pay(payment_of(caller, payer, items.remove(0), at))
         } else {
             Command::Batch(BatchCommand { caller: caller.agent, payer, items, atomic, key: key.clone(), at })
         };
-        commands.push((payer, command));
-        places.push(group_places);
+        let weight = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        commands.push((payer, command, permit.split(weight)));
+        asked.push((alone, places));
     }
-    let replies = gather(engine, commands.into_iter(), |index| Some(permit.split(weights[index]))).await?;
-
-    let mut results: Vec<Option<ItemResult>> = std::iter::repeat_with(|| None).take(count).collect();
-    let mut all_replayed = true;
-    for (reply, places) in replies.into_iter().zip(places) {
-        let (outcomes, replayed) = expand(engine, reply, places.len()).await?;
+    let mut all_replayed = !asked.is_empty();
+    for (reply, (alone, places)) in gather(engine, commands).await?.into_iter().zip(asked) {
+        let (outcomes, replayed) = expand(engine, reply, alone, places.len()).await;
         // The refusal of an only group is the refusal of the request.
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
@@ -89,11 +97,33 @@ pub(crate) async fn pay(
     Ok(Answer { value: results, replayed: all_replayed })
 }
 
+/// One of several payers may know the batch's key from another request: found out before anything moves.
+async fn check_key(engine: &Engine, caller: &Caller, groups: &[Group], key: &KeyUse) -> Result<(), Refusal> {
+    let mut questions = Vec::with_capacity(groups.len());
+    for group in groups {
+        let permit = engine.admit_read(&caller.meter)?;
+        questions.push((group.payer, Command::CheckKey { key: key.clone() }, permit));
+    }
+    for reply in gather(engine, questions).await? {
+        settled(Ok(reply))?;
+    }
+    Ok(())
+}
+
 /// Groups items by payer, in the order in which payers first come up, and checks payees.
 fn group(engine: &Engine, caller: &Caller, items: Vec<(WalletId, BatchItem)>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut by_payer: HashMap<WalletId, usize> = HashMap::new();
     for (place, (payer, mut item)) in items.into_iter().enumerate() {
+        // Nearly every batch has one payer: the last group is tried before the map is asked.
+        let index = match groups.last() {
+            Some(last) if last.payer == payer => groups.len() - 1,
+            _ => *by_payer.entry(payer).or_insert_with(|| {
+                let owned = engine.owned(caller, payer).is_ok();
+                groups.push(Group { payer, owned, places: Vec::new(), items: Vec::new() });
+                groups.len() - 1
+            }),
+        };
         if item.refused.is_none() {
             item.refused = match engine.check_payee(caller, payer, &item.payee) {
                 Ok(()) => None,
@@ -101,14 +131,6 @@ fn group(engine: &Engine, caller: &Caller, items: Vec<(WalletId, BatchItem)>) ->
                 Err(_) => unreachable!("the check of a payee only denies"),
             };
         }
-        // Nearly every batch has one payer: the last group is tried before the map is asked.
-        let index = match groups.last() {
-            Some(last) if last.payer == payer => groups.len() - 1,
-            _ => *by_payer.entry(payer).or_insert_with(|| {
-                groups.push(Group { payer, places: Vec::new(), items: Vec::new() });
-                groups.len() - 1
-            }),
-        };
         groups[index].places.push(place);
         groups[index].items.push(item);
     }
@@ -131,15 +153,14 @@ fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Tim
 }
 
 /// Sends one command to each owner and waits for all replies, in order.
-async fn gather(
-    engine: &Engine,
-    commands: impl ExactSizeIterator<Item = (WalletId, Command)>,
-    mut permit: impl FnMut(usize) -> Option<Permit>,
-) -> Result<Vec<Reply>, Refusal> {
+async fn gather(engine: &Engine, commands: Vec<(WalletId, Command, Permit)>) -> Result<Vec<Reply>, Refusal> {
+    if commands.is_empty() {
+        return Ok(Vec::new());
+    }
     let (gatherer, receiver) = Gatherer::new(commands.len());
-    for (index, (payer, command)) in commands.enumerate() {
+    for (index, (payer, command, permit)) in commands.into_iter().enumerate() {
         let to = ReplyTo::Gathered(Arc::clone(&gatherer), index);
-        engine.push(payer, command, Parked { to, permit: permit(index) });
+        engine.push(payer, command, Parked { to, permit });
     }
     drop(gatherer);
     wait(receiver).await
@@ -150,34 +171,33 @@ async fn wait(receiver: oneshot::Receiver<Vec<Option<Reply>>>) -> Result<Vec<Rep
     Ok(replies.into_iter().map(|reply| reply.expect("woken when complete")).collect())
 }
 
-/// Results of one owner's reply, one per item of its group, and whether the whole of it is a repetition.
+/// Results of one owner's reply, one per item of its group, and whether the whole of it is a repetition. `alone`: it
+/// was asked for a single payment, whose key may have been used as an item of any earlier batch.
 async fn expand(
     engine: &Engine,
     reply: Reply,
+    alone: bool,
     count: usize,
-) -> Result<(Result<Vec<ItemResult>, Refusal>, bool), Refusal> {
+) -> (Result<Vec<ItemResult>, Refusal>, bool) {
     match reply {
-        Reply::Batch(lsn, batch) => Ok((Ok(items(engine, lsn, *batch).await), false)),
+        Reply::Batch(lsn, batch) => (Ok(items(engine, lsn, *batch).await), false),
         Reply::Payment(lsn, payment) => {
             let id = engine.shared().payment_id(lsn.get(), 0);
-            Ok((Ok(vec![Ok(Answer::first(PaymentReceipt { id, payment: *payment }))]), false))
+            (Ok(vec![Ok(Answer::first(PaymentReceipt { id, payment: *payment }))]), false)
         }
-        Reply::Replay(place) => match engine.reads().batch_or_payment(place).await? {
-            BatchOrPayment::Batch(batch) => {
-                assert_eq!(batch.items.len(), count, "the fingerprint covers the number of items");
-                Ok((Ok(items(engine, Some(Lsn::new(place.lsn)), batch).await), true))
-            }
-            BatchOrPayment::Payment(receipt) => Ok((Ok(vec![Ok(Answer::again(receipt))]), true)),
+        Reply::Replay(place) if alone => {
+            let payment = engine.reads().payment(place).await;
+            (Ok(vec![payment.map(Answer::again)]), true)
+        }
+        Reply::Replay(place) => match engine.reads().batch(place).await {
+            // Fingerprints are no proof: they can be made to meet, so what they say is checked as far as it can be.
+            Ok(batch) if batch.items.len() != count => (Err(Denial::KeyConflict.into()), false),
+            Ok(batch) => (Ok(items(engine, Some(Lsn::new(place.lsn)), batch).await), true),
+            Err(refusal) => (Err(refusal), false),
         },
-        Reply::Refused(refusal) => Ok((Err(refusal), false)),
+        Reply::Refused(refusal) => (Err(refusal), false),
         reply => unreachable!("a payer answered with something it was not asked for: {reply:?}"),
     }
-}
-
-/// What a remembered key can point at when a batch is repeated.
-pub(crate) enum BatchOrPayment {
-    Batch(PaymentBatch),
-    Payment(PaymentReceipt),
 }
 
 async fn items(engine: &Engine, lsn: Option<Lsn>, batch: PaymentBatch) -> Vec<ItemResult> {

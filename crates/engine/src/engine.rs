@@ -189,7 +189,8 @@ impl Engine {
 
     /// A durable agent.
     pub async fn agent(&self, id: AgentId) -> Result<Option<Agent>, Refusal> {
-        match self.ask_directory(directory::Command::Read(id), None).await? {
+        let permit = self.admit_read(&Arc::default())?;
+        match self.ask_directory(directory::Command::Read(id), permit).await? {
             Reply::Agent(agent) => Ok(agent.map(|agent| *agent)),
             reply => unexpected(&reply),
         }
@@ -198,7 +199,7 @@ impl Engine {
     /// Registers an agent with its keys and a first wallet.
     pub async fn create_agent(&self, new: NewAgent) -> Result<Agent, Refusal> {
         let permit = self.admit(&Arc::default(), 1)?;
-        match self.ask_directory(directory::Command::Create(Box::new(new)), Some(permit)).await? {
+        match self.ask_directory(directory::Command::Create(Box::new(new)), permit).await? {
             Reply::Agent(Some(agent)) => Ok(*agent),
             reply => unexpected(&reply),
         }
@@ -237,7 +238,7 @@ impl Engine {
             at: command.at,
         };
         let command = directory::Command::OpenWallet { agent: caller.agent, command };
-        match self.ask_directory(command, Some(permit)).await? {
+        match self.ask_directory(command, permit).await? {
             Reply::Opened(opened) => Ok(Answer::first(WalletView::opened(&opened))),
             Reply::Replay(place) => {
                 self.0.reads.opened(place).await.map(|fact| Answer::again(WalletView::opened(&fact)))
@@ -254,7 +255,8 @@ impl Engine {
         if let Some(view) = shared.registry.at_rest(id, |wallet| WalletView::of(id, wallet, at)) {
             return Ok(view);
         }
-        match self.ask(id, Command::Read { caller: caller.agent, at }, None).await? {
+        let permit = self.admit_read(&caller.meter)?;
+        match self.ask(id, Command::Read { caller: caller.agent, at }, permit).await? {
             Reply::Wallet(view) => Ok(view),
             reply => unexpected(&reply),
         }
@@ -263,7 +265,7 @@ impl Engine {
     pub async fn fund(&self, caller: &Caller, command: FundCommand) -> Result<Answer<FundReceipt>, Refusal> {
         let permit = self.admit(&caller.meter, 1)?;
         self.owned(caller, command.wallet)?;
-        match self.ask(command.wallet, Command::Fund(command), Some(permit)).await? {
+        match self.ask(command.wallet, Command::Fund(command), permit).await? {
             Reply::Funding(lsn, funding) => {
                 let id = self.0.shared.payment_id(lsn.get(), 0);
                 Ok(Answer::first(FundReceipt { id, funding: *funding }))
@@ -283,7 +285,7 @@ impl Engine {
     ) -> Result<WalletView, Refusal> {
         let permit = self.admit(&caller.meter, 1)?;
         self.owned(caller, id)?;
-        match self.ask(id, Command::SetStatus { caller: caller.agent, wanted, at }, Some(permit)).await? {
+        match self.ask(id, Command::SetStatus { caller: caller.agent, wanted, at }, permit).await? {
             Reply::Wallet(view) => Ok(view),
             reply => unexpected(&reply),
         }
@@ -294,7 +296,7 @@ impl Engine {
         let permit = self.admit(&caller.meter, 1)?;
         let payer = command.payer;
         self.check_payee(caller, payer, &command.payee)?;
-        match self.ask(payer, Command::Pay(command), Some(permit)).await? {
+        match self.ask(payer, Command::Pay(command), permit).await? {
             Reply::Payment(lsn, payment) => {
                 let id = self.0.shared.payment_id(lsn.get(), 0);
                 Ok(Answer::first(PaymentReceipt { id, payment: *payment }))
@@ -314,7 +316,10 @@ impl Engine {
         let reply = match at_rest {
             Some(Reply::Refused(refusal)) => return Err(refusal),
             Some(reply) => reply,
-            None => self.ask(payer, Command::Preview(command), None).await?,
+            None => {
+                let permit = self.admit_read(&caller.meter)?;
+                self.ask(payer, Command::Preview(command), permit).await?
+            }
         };
         match reply {
             Reply::Preview(payment) => Ok(*payment),
@@ -425,6 +430,12 @@ impl Engine {
         }
     }
 
+    /// Takes a place for a question to an owner: its answer may have to wait for the disk, and what waits is bounded.
+    /// In every phase, because reading is never closed.
+    pub(crate) fn admit_read(&self, meter: &Arc<AgentMeter>) -> Result<Permit, Refusal> {
+        self.0.shared.admission.admit(meter, 1)
+    }
+
     /// Existence, currency and identity never change, so the face checks them; the payer's owner decides the rest.
     /// Whose wallet it is comes first: nobody learns anything through a wallet that is not theirs.
     pub(crate) fn check_payee(&self, caller: &Caller, payer: WalletId, payee: &Payee) -> Result<(), Refusal> {
@@ -443,7 +454,7 @@ impl Engine {
     }
 
     /// The currency of a wallet, if it is the caller's.
-    fn owned(&self, caller: &Caller, id: WalletId) -> Result<ledger::Currency, Refusal> {
+    pub(crate) fn owned(&self, caller: &Caller, id: WalletId) -> Result<ledger::Currency, Refusal> {
         match self.0.shared.registry.facts(id) {
             Some((agent, currency)) if agent == caller.agent => Ok(currency),
             _ => Err(Denial::UnknownWallet.into()),
@@ -455,7 +466,7 @@ impl Engine {
     }
 
     /// Sends a command to a wallet's owner and waits for the reply.
-    async fn ask(&self, id: WalletId, command: Command, permit: Option<Permit>) -> Result<Reply, Refusal> {
+    async fn ask(&self, id: WalletId, command: Command, permit: Permit) -> Result<Reply, Refusal> {
         let (sender, receiver) = oneshot::channel();
         self.push(id, command, Parked { to: ReplyTo::One(sender), permit });
         settled(receiver.await)
@@ -474,11 +485,7 @@ impl Engine {
         parked.release(Reply::Refused(refusal));
     }
 
-    async fn ask_directory(
-        &self,
-        command: directory::Command,
-        permit: Option<Permit>,
-    ) -> Result<Reply, Refusal> {
+    async fn ask_directory(&self, command: directory::Command, permit: Permit) -> Result<Reply, Refusal> {
         let (sender, receiver) = oneshot::channel();
         let parked = Parked { to: ReplyTo::One(sender), permit };
         self.0.directory.send(directory::Message::Command(command, parked));
@@ -487,7 +494,7 @@ impl Engine {
 
     async fn change_keys(&self, command: directory::Command) -> Result<(), Refusal> {
         let permit = self.admit(&Arc::default(), 1)?;
-        match self.ask_directory(command, Some(permit)).await? {
+        match self.ask_directory(command, permit).await? {
             Reply::Done => Ok(()),
             reply => unexpected(&reply),
         }

@@ -4,11 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use history::{Counterparty, EntryKey, EntryKind, History, PaymentStatus};
-use ledger::{AgentId, Fact, KeyPlace, Payee, PaymentId, SealedKind, WalletId, WalletOpened};
+use ledger::{AgentId, Fact, KeyPlace, Payee, PaymentBatch, PaymentId, SealedKind, WalletId, WalletOpened};
 use wal::{Lsn, ReadError, Reader};
 
 use crate::{
-    batch::BatchOrPayment,
     refusal::Refusal,
     shared::Shared,
     views::{
@@ -57,14 +56,11 @@ impl Reads {
         }
     }
 
-    /// The batch, or the payment that was decided alone, that a remembered key points at.
-    pub(crate) async fn batch_or_payment(&self, place: KeyPlace) -> Result<BatchOrPayment, Refusal> {
+    /// The batch that a remembered key points at.
+    pub(crate) async fn batch(&self, place: KeyPlace) -> Result<PaymentBatch, Refusal> {
         match self.fact(place.lsn).await? {
-            Fact::PaymentBatch(batch) if batch.key.is_some() => Ok(BatchOrPayment::Batch(batch)),
-            fact => match self.transaction_of(fact, place) {
-                Some(Transaction::Payment(receipt)) => Ok(BatchOrPayment::Payment(receipt)),
-                _ => Err(Refusal::Damaged),
-            },
+            Fact::PaymentBatch(batch) => Ok(batch),
+            _ => Err(Refusal::Damaged),
         }
     }
 
@@ -150,7 +146,8 @@ impl Reads {
         ask: impl FnOnce(&History) -> Result<T, history::Error> + Send + 'static,
     ) -> Result<T, Refusal> {
         let history = self.history.clone().ok_or(Refusal::Damaged)?;
-        let (newest, wait): (Lsn, Duration) = (self.shared.delivered.newest(), self.shared.options.history_wait);
+        let (newest, wait): (Lsn, Duration) =
+            (self.shared.delivered.newest(), self.shared.options.history_wait);
         let asking = tokio::task::spawn_blocking(move || {
             if !history.wait_for(newest, wait) {
                 tracing::debug!(newest = newest.get(), "the history index is behind; older state is listed");
@@ -177,9 +174,7 @@ impl Reads {
         match reading.await {
             Ok(Ok(Ok(fact))) => Ok(fact),
             // An id that was sealed by us names a record; anything else is an id that somebody guessed.
-            Ok(Err(ReadError::NotARecord { .. } | ReadError::NotDurable { .. })) => {
-                Err(Refusal::UnknownPayment)
-            }
+            Ok(Err(ReadError::NotARecord | ReadError::NotDurable)) => Err(Refusal::UnknownPayment),
             Ok(Err(error)) => {
                 tracing::error!(lsn, %error, "a record cannot be read back");
                 Err(Refusal::Damaged)

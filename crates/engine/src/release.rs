@@ -59,7 +59,7 @@ impl ReplyTo {
 /// A reply, where it goes, and the places its command holds until then.
 pub(crate) struct Parked {
     pub(crate) to: ReplyTo,
-    pub(crate) permit: Option<Permit>,
+    pub(crate) permit: Permit,
 }
 
 impl Parked {

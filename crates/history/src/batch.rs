@@ -63,7 +63,7 @@ impl<'h> Batch<'h> {
             return Ok(());
         }
         assert!(self.watermark.records == 0 || lsn > self.watermark.last, "records come in log order");
-        let added = self.add(lsn, payload);
+        let added = self.add(lsn, payload).inspect_err(|error| self.history.condemn_if_damaged(error));
         self.has_failed = added.is_err();
         added
     }

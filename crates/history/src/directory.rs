@@ -49,17 +49,24 @@ impl Directory {
         Ok((unfinished >= UNFINISHED_MAX).then(|| format!("opening it did not end {unfinished} times")))
     }
 
-    /// Notes that the database is about to be opened.
+    /// Notes that the database is about to be opened. On a full disk nothing is noted: a node has to start on one.
     pub(crate) fn begin_opening(&self) -> Result<(), Error> {
         let mark = self.opening();
         let unfinished = self.unfinished()? + 1;
-        self.act("write", &mark, || fs::write(&mark, vec![b'x'; unfinished]))
+        let written = self.act("write", &mark, || fs::write(&mark, vec![b'x'; unfinished]));
+        match written {
+            Err(Error::Directory { source, .. }) if source.kind() == io::ErrorKind::StorageFull => Ok(()),
+            written => written,
+        }
     }
 
     /// Notes that opening the database has ended, well or badly.
     pub(crate) fn end_opening(&self) -> Result<(), Error> {
         let mark = self.opening();
-        self.act("remove", &mark, || fs::remove_file(&mark))
+        self.act("remove", &mark, || match fs::remove_file(&mark) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        })
     }
 
     /// Lets the next start set the index aside.

@@ -275,3 +275,90 @@ const fn parse_status(code: u8) -> Option<Option<PaymentStatus>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wal::testing::Random;
+
+    use super::*;
+
+    fn line(party: Party<'_>) -> Line<'_> {
+        Line {
+            kind: EntryKind::PaymentSent,
+            delta: Amount::from_nanos(-5_020_000_000),
+            fee: Amount::from_nanos(20_000_000),
+            at: Timestamp::from_millis(1_700_000_000_000),
+            party,
+            rail: Some(Rail::Internal),
+            status: Some(PaymentStatus::Completed),
+        }
+    }
+
+    fn encoded(line: &Line<'_>, head: Head) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode_value(line, head, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn values_come_back_and_are_short() {
+        let head = Head::EMPTY.advance(&line(Party::Faucet));
+        for (party, bytes_max) in [
+            (Party::Faucet, 25),
+            (Party::Wallet(WalletId::from_raw(u128::MAX)), 41),
+            (Party::External("merchant:demo"), 41),
+            (Party::External(""), 26),
+        ] {
+            for rail in Rail::ALL.into_iter().map(Some).chain([None]) {
+                for kind in [EntryKind::PaymentSent, EntryKind::PaymentReceived, EntryKind::Funding] {
+                    let line = Line { kind, rail, ..line(party) };
+                    let bytes = encoded(&line, head);
+                    assert!(bytes.len() <= bytes_max, "{} bytes for {line:?}", bytes.len());
+                    assert_eq!(decode_value(&bytes).expect("it is decoded"), Value { line, head });
+                    for length in 0..bytes.len() {
+                        assert!(decode_value(&bytes[..length]).is_err(), "cut to {length}");
+                    }
+                    assert!(decode_value(&[&bytes[..], &[0]].concat()).is_err(), "something follows");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn extremes_come_back() {
+        let [least, most] = [i64::MIN, i64::MAX].map(Timestamp::from_millis);
+        let head = Head { balance: Amount::from_nanos(i128::MIN), latest_at: most };
+        let line =
+            Line { at: least, delta: Amount::from_nanos(i128::MAX), status: None, ..line(Party::Faucet) };
+        assert_eq!(decode_value(&encoded(&line, head)).expect("it is decoded"), Value { line, head });
+    }
+
+    #[test]
+    fn random_bytes_never_panic() {
+        let mut random = Random::new(1);
+        let head = Head::EMPTY.advance(&line(Party::Faucet));
+        let sound = encoded(&line(Party::External("größe")), head);
+        let mut refused = 0;
+        for _ in 0..20_000 {
+            let mut bytes = sound.clone();
+            for _ in 0..3 {
+                let index = usize::try_from(random.below(bytes.len() as u64)).expect("it is small");
+                bytes[index] = random.draw().to_le_bytes()[0];
+            }
+            refused += usize::from(decode_value(&bytes).is_err());
+        }
+        assert!(refused > 1_000, "most damage to tags and lengths is noticed: {refused}");
+    }
+
+    #[test]
+    fn keys_sort_newest_first_and_come_back() {
+        let wallet = WalletId::from_raw(7);
+        let newest_first = [(9, 1), (9, 0), (8, u32::MAX), (0, 0)].map(|(lsn, item)| EntryKey { lsn, item });
+        let keys = newest_first.map(|key| encode_key(wallet, key));
+        assert!(keys.is_sorted());
+        for (bytes, key) in keys.iter().zip(newest_first) {
+            assert_eq!(decode_key(bytes).expect("it is decoded"), (wallet, key));
+        }
+        assert!(decode_key(&keys[0][1..]).is_err());
+    }
+}

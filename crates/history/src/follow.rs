@@ -26,15 +26,20 @@ const LINGER: Duration = Duration::from_millis(10);
 /// tail. When the index itself turned out to be damaged, it is rebuilt at the next start.
 pub fn run(history: Arc<History>, mut tail: Tail, stop: &AtomicBool) -> Result<(), Error> {
     priority::lower(history.options.niceness);
-    let followed = follow(&history, &mut tail, stop);
-    if let Err(error) = &followed {
-        history.judge(error);
-    }
-    followed
+    let mut sealer = Sealer::default();
+    let followed = follow(&history, &mut tail, stop, &mut sealer);
+    // Whatever happened, no thread is left behind that holds the index open.
+    let sealed = sealer.wait();
+    followed.and(sealed)?;
+    history.seal()
 }
 
-fn follow(history: &Arc<History>, tail: &mut Tail, stop: &AtomicBool) -> Result<(), Error> {
-    let mut sealer = Sealer::default();
+fn follow(
+    history: &Arc<History>,
+    tail: &mut Tail,
+    stop: &AtomicBool,
+    sealer: &mut Sealer,
+) -> Result<(), Error> {
     while !stop.load(Ordering::Relaxed) {
         let first = match tail.next(IDLE) {
             Ok(Some(first)) => first,
@@ -48,8 +53,7 @@ fn follow(history: &Arc<History>, tail: &mut Tail, stop: &AtomicBool) -> Result<
         }
         history.linger(LINGER);
     }
-    sealer.wait()?;
-    history.seal()
+    Ok(())
 }
 
 /// One visible batch from what the log has now.

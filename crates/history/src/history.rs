@@ -140,7 +140,7 @@ impl History {
         let _sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         // What an earlier call could not write comes first.
         while let Some(part) = self.freeze() {
-            self.table.ingest(&part)?;
+            self.table.ingest(&part).inspect_err(|error| self.condemn_if_damaged(error))?;
             let mut layers = self.layers_mut();
             layers.sealed = part.watermark();
             layers.frozen = None;
@@ -186,7 +186,7 @@ impl History {
     }
 
     /// Lets the next start rebuild the index when `error` means that it is damaged.
-    pub(crate) fn judge(&self, error: &Error) {
+    pub(crate) fn condemn_if_damaged(&self, error: &Error) {
         if error.is_damage()
             && let Err(failed) = self.directory.condemn(&error.to_string())
         {

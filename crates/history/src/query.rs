@@ -59,7 +59,8 @@ impl History {
         range: TimeRange,
         limit: usize,
     ) -> Result<Page<Entry>, Error> {
-        let page = self.list(&[wallet], before, limit, |value| range.judge(value))?;
+        let page = self.list(&[wallet], before, limit, |value| range.judge(value));
+        let page = page.inspect_err(|error| self.condemn_if_damaged(error))?;
         let items = page.items.into_iter().map(|line| line.entry).collect();
         Ok(Page { items, next: page.next })
     }
@@ -74,6 +75,7 @@ impl History {
         limit: usize,
     ) -> Result<Page<PaymentLine>, Error> {
         self.list(wallets, before, limit, |value| filter.judge(value))
+            .inspect_err(|error| self.condemn_if_damaged(error))
     }
 
     fn list(
@@ -176,6 +178,7 @@ impl<J: Fn(&Value<'_>) -> Verdict> List<J> {
         Page { items: self.items, next }
     }
 
+    /// A deep page walks past everything newer: at most the entries of one part, a few nanoseconds each.
     fn scan_recent(&mut self, recent: &Recent) -> Result<(), Error> {
         self.scan(|wallet, before| recent.of(wallet).skip_while(move |(key, _)| *key >= before).map(Ok))
     }

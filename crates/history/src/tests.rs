@@ -14,7 +14,7 @@ use std::time::Duration;
 use journal::{Encode, Scratch};
 use ledger::Fact;
 use wal::testing::{MemoryStorage, Random};
-use wal::{Event, Log, Lsn, Reader, Wal};
+use wal::{Event, Log, Lsn, ReadError, Reader, Wal};
 
 use crate::{Batch, History, Options};
 
@@ -72,7 +72,12 @@ impl TestLog {
     fn read(&self, from: Lsn, count: usize) -> (Vec<(Lsn, Vec<u8>)>, Lsn) {
         let mut tail = self.reader().tail(from);
         let mut records = Vec::new();
-        while let Some(batch) = tail.next(Duration::ZERO).expect("it is read") {
+        loop {
+            let batch = match tail.next(Duration::ZERO) {
+                Ok(Some(batch)) => batch,
+                Ok(None) | Err(ReadError::Ended) => break,
+                Err(error) => panic!("memory does not fail: {error}"),
+            };
             for (lsn, payload) in batch.records() {
                 if records.len() == count {
                     return (records, lsn);

@@ -50,9 +50,18 @@ impl Kind {
     }
 
     pub(crate) fn from_byte(byte: u8) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| *kind as u8 == byte)
+        Kind::ALL.get(usize::from(byte).wrapping_sub(1)).copied()
     }
 }
+
+// Kinds are numbered from 1 in the order of their table.
+const _: () = {
+    let mut index = 0;
+    while index < Kind::ALL.len() {
+        assert!(Kind::ALL[index] as usize == index + 1);
+        index += 1;
+    }
+};
 
 /// Kinds of snapshot rows, apart from records so that neither is ever taken for the other.
 pub(crate) const ROW_WALLET: u8 = 129;

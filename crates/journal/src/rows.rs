@@ -39,6 +39,9 @@ impl Row {
 }
 
 /// Replaces the content of `out` by the payload of a row. Equal states give equal bytes.
+///
+/// The keys of an owner are part of its row, 35 bytes each: a row ends at 2 GiB, some sixty million keys, and panics
+/// beyond.
 pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
     match row {
         RowRef::Wallet(id, wallet) => out.archive(kind::ROW_WALLET, &wallet_row(id, wallet)),
@@ -162,9 +165,21 @@ fn wallet(row: &ArchivedWalletRow<'_>) -> Result<Row, Error> {
         created_at: Timestamp::from_millis(row.created_at.to_native()),
         decided: Position::new(row.decided.to_native()),
         posted: Position::new(row.posted.to_native()),
-        keys: keys(&row.keys),
+        keys: keys(kind::ROW_WALLET, &row.keys)?,
     };
+    let bounded =
+        [wallet.available, wallet.held, wallet.disputed, wallet.faucet_drawn].into_iter().all(in_supply);
+    let reserved = [wallet.held, wallet.disputed, wallet.faucet_drawn];
+    if !bounded || reserved.into_iter().any(Amount::is_negative) {
+        return Err(Error::Impossible { kind: kind::ROW_WALLET, what: "balance" });
+    }
     Ok(Row::Wallet(id, wallet))
+}
+
+/// Sums of what is within the supply bound cannot overflow.
+fn in_supply(amount: Amount) -> bool {
+    let most = Amount::SUPPLY_MAX.nanos();
+    (-most..=most).contains(&amount.nanos())
 }
 
 fn agent_row(agent: &Agent) -> AgentRow<'_> {
@@ -192,7 +207,7 @@ fn agent(row: &ArchivedAgentRow<'_>) -> Result<Row, Error> {
         created_at: Timestamp::from_millis(row.created_at.to_native()),
         keys: row.keys.iter().map(|key| decode::api_key(kind::ROW_AGENT, key)).collect::<Result<_, _>>()?,
         wallets: row.wallets.iter().map(|raw| WalletId::from_raw(raw.to_native())).collect(),
-        idempotency: keys(&row.idempotency),
+        idempotency: keys(kind::ROW_AGENT, &row.idempotency)?,
         decided: Position::new(row.decided.to_native()),
     }))
 }
@@ -210,15 +225,18 @@ fn keys_row(keys: &IdempotencyKeys) -> KeysRow {
     KeysRow { started: keys.started().map(Timestamp::millis), entries: entries.collect() }
 }
 
-fn keys(row: &ArchivedKeysRow) -> IdempotencyKeys {
-    let Some(started) = row.started.as_ref() else { return IdempotencyKeys::default() };
+fn keys(kind: u8, row: &ArchivedKeysRow) -> Result<IdempotencyKeys, Error> {
+    if row.started.is_some() == row.entries.is_empty() {
+        return Err(Error::Impossible { kind, what: "set of idempotency keys" });
+    }
+    let Some(started) = row.started.as_ref() else { return Ok(IdempotencyKeys::default()) };
     let entries = row.entries.iter().map(|entry| KeyEntry {
         hash: KeyHash::from_raw(entry.hash.to_native()),
         place: KeyPlace { lsn: entry.lsn.to_native(), item: u32::from(entry.item.to_native()) },
         fingerprint: entry.fingerprint.to_native(),
         previous: entry.previous,
     });
-    IdempotencyKeys::restore(Timestamp::from_millis(started.to_native()), entries)
+    Ok(IdempotencyKeys::restore(Timestamp::from_millis(started.to_native()), entries))
 }
 
 fn totals_row(totals: &Totals, position: Position) -> TotalsRow {
@@ -245,7 +263,11 @@ fn totals(row: &ArchivedTotalsRow) -> Result<Row, Error> {
             ArchivedAccountRow::Suspense => SystemAccount::Suspense,
         };
         let currency = check::currency(kind::ROW_TOTALS, total.currency)?;
-        entries.push((currency, account, Amount::from_nanos(total.amount.to_native())));
+        let amount = Amount::from_nanos(total.amount.to_native());
+        if !in_supply(amount) {
+            return Err(Error::Impossible { kind: kind::ROW_TOTALS, what: "total" });
+        }
+        entries.push((currency, account, amount));
     }
     Ok(Row::Totals(Totals::restore(entries), Position::new(row.position.to_native())))
 }

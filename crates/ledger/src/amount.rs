@@ -3,7 +3,7 @@
 //! Text is read exactly or refused; nothing is rounded here and nothing passes through binary floating point.
 //! Supply bound: text gives at most [`Amount::MAX`] (below 10²⁷), a faucet gives a wallet at most that much, and a
 //! partition holds far fewer than 10¹⁰ wallets, so no sum of balances reaches 10³⁷ while `i128` holds 1.7 · 10³⁸.
-//! [`Amount::plus`] and [`Amount::minus`] stand on that bound and assert it.
+//! [`Amount::plus`] and [`Amount::minus`] stand on that bound and assert it; state read from disk is held to it.
 
 use std::fmt;
 
@@ -40,6 +40,9 @@ impl Amount {
     pub const ZERO: Amount = Amount(0);
     /// The largest amount that text can express and a single command may carry: 18 integer digits, 9 decimals.
     pub const MAX: Amount = Amount(999_999_999_999_999_999_999_999_999);
+
+    /// No balance and no total comes near this: the supply bound of the module head, 10³⁷ nanos.
+    pub const SUPPLY_MAX: Amount = Amount(10_000_000_000_000_000_000_000_000_000_000_000_000);
 
     pub const fn from_nanos(nanos: i128) -> Self {
         Self(nanos)

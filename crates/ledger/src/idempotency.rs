@@ -6,12 +6,13 @@
 //! without a timer or a date per key. An entry takes 32 bytes; an owner without keys takes 8 and no allocation.
 //! Non-goals: the text of a key (it is in the record), and any judgement of how far a clock may jump.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
-
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::Timestamp;
+
+mod entries;
+
+use entries::{Entries, Entry};
 
 /// Longest text of a key in bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -43,7 +44,8 @@ pub enum KeyScope {
     OpenWallet = 4,
 }
 
-/// 112 bits of the scope and text of a key; the low 16 bits are always zero, which leaves room for an item's index.
+/// 112 bits of XXH3-128 over the text, seeded with the scope; the low 16 bits are always zero, which leaves room for an
+/// item's index.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
 pub struct KeyHash(u128);
 
@@ -51,11 +53,7 @@ impl KeyHash {
     /// Panics when `text` is longer than 255 bytes, which is never let in.
     pub fn of(scope: KeyScope, text: &str) -> KeyHash {
         assert!(text.len() <= KEY_BYTES_MAX, "a key has at most {KEY_BYTES_MAX} bytes");
-        let mut scoped = [0; KEY_BYTES_MAX + 1];
-        scoped[0] = scope as u8;
-        let (used, _) = scoped.split_at_mut(text.len().saturating_add(1));
-        used[1..].copy_from_slice(text.as_bytes());
-        Self::from_raw(xxh3_128(used))
+        Self::from_raw(xxh3_128_with_seed(text.as_bytes(), scope as u64))
     }
 
     /// The hash whose upper 112 bits are those of `raw`.
@@ -98,32 +96,19 @@ pub struct KeyEntry {
 }
 
 /// The keys of one owner.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Eq, PartialEq, Default, Debug)]
 pub struct IdempotencyKeys {
     generations: Option<Box<Generations>>,
 }
 
 const _: () = assert!(size_of::<IdempotencyKeys>() == 8);
-const _: () = assert!(size_of::<Entry>() == 32);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Eq, PartialEq, Debug)]
 struct Generations {
-    /// Earliest time at which the current generation may become the previous one is this plus the retention.
+    /// The current generation becomes the previous one this plus the retention later.
     started: Timestamp,
     current: Entries,
     previous: Entries,
-}
-
-type Entries = HashSet<Entry, BuildHasherDefault<HashOfHash>>;
-
-/// Equality and hash look at the key's hash only, so that a set of entries is a map from it.
-#[derive(Copy, Clone, Debug)]
-struct Entry {
-    hash_high: u64,
-    /// Low half of the hash, its 16 zero bits taken by the item's index.
-    hash_low_and_item: u64,
-    lsn: u64,
-    fingerprint: u64,
 }
 
 impl IdempotencyKeys {
@@ -160,7 +145,8 @@ impl IdempotencyKeys {
         generations.current.replace(Entry::new(hash, place, fingerprint));
     }
 
-    /// Drops the generations whose time is over at `now`. A clock that runs backwards drops nothing.
+    /// Drops the generations whose time is over at `now`. A clock that runs backwards drops nothing. Turns follow the
+    /// times of the keys, not of the calls: replay, which never calls this, ends with the same sets.
     pub fn forget_expired(&mut self, now: Timestamp, retention_ms: u64) {
         let Some(generations) = self.generations.as_deref_mut() else { return };
         let over = generations.started.saturating_add_millis(retention_ms);
@@ -172,7 +158,7 @@ impl IdempotencyKeys {
             self.generations = None;
         } else {
             generations.previous = std::mem::take(&mut generations.current);
-            generations.started = now;
+            generations.started = over;
         }
     }
 
@@ -205,98 +191,16 @@ impl IdempotencyKeys {
         for entry in entries {
             let generation =
                 if entry.previous { &mut generations.previous } else { &mut generations.current };
-            generation.insert(Entry::new(entry.hash, entry.place, entry.fingerprint));
+            generation.replace(Entry::new(entry.hash, entry.place, entry.fingerprint));
         }
-        Self { generations: Some(Box::new(generations)) }
+        let holds_any = !(generations.current.is_empty() && generations.previous.is_empty());
+        Self { generations: holds_any.then(|| Box::new(generations)) }
     }
 }
-
-impl PartialEq for IdempotencyKeys {
-    fn eq(&self, other: &Self) -> bool {
-        let same = |mine: &Entries, theirs: &Entries| {
-            mine.len() == theirs.len()
-                && mine.iter().all(|entry| theirs.get(entry).is_some_and(|e| e.is(entry)))
-        };
-        match (&self.generations, &other.generations) {
-            (None, None) => true,
-            (Some(mine), Some(theirs)) => {
-                mine.started == theirs.started
-                    && same(&mine.current, &theirs.current)
-                    && same(&mine.previous, &theirs.previous)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl Eq for IdempotencyKeys {}
 
 impl Generations {
     fn new(started: Timestamp) -> Self {
         Self { started, current: Entries::default(), previous: Entries::default() }
-    }
-}
-
-impl Entry {
-    #[expect(clippy::cast_possible_truncation, reason = "the hash is stored as its two halves")]
-    fn new(hash: KeyHash, place: KeyPlace, fingerprint: u64) -> Self {
-        let item = u16::try_from(place.item).expect("a record has at most 65 536 items");
-        Self {
-            hash_high: (hash.0 >> 64) as u64,
-            hash_low_and_item: hash.0 as u64 | u64::from(item),
-            lsn: place.lsn,
-            fingerprint,
-        }
-    }
-
-    fn hash(&self) -> KeyHash {
-        KeyHash::from_raw((u128::from(self.hash_high) << 64) | u128::from(self.hash_low_and_item))
-    }
-
-    fn place(&self) -> KeyPlace {
-        let [low, high, ..] = self.hash_low_and_item.to_le_bytes();
-        KeyPlace { lsn: self.lsn, item: u32::from(u16::from_le_bytes([low, high])) }
-    }
-
-    fn listed(&self, previous: bool) -> KeyEntry {
-        KeyEntry { hash: self.hash(), place: self.place(), fingerprint: self.fingerprint, previous }
-    }
-
-    fn is(&self, other: &Entry) -> bool {
-        self == other && self.place() == other.place() && self.fingerprint == other.fingerprint
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.hash() == other.hash()
-    }
-}
-
-impl Eq for Entry {}
-
-impl Hash for Entry {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash_high);
-    }
-}
-
-/// Passes 64 bits of an xxh3 digest through: they are spread well already. Whoever crafts keys that meet in one
-/// bucket slows down the single wallet that they belong to.
-#[derive(Default)]
-struct HashOfHash(u64);
-
-impl Hasher for HashOfHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("an entry hashes as one 64-bit number");
     }
 }
 

@@ -102,10 +102,18 @@ impl Workload {
         command
     }
 
-    /// An earlier command again, word for word.
+    /// An earlier command again, word for word, or one item of an earlier batch as a payment of its own.
     fn retry(&mut self) -> Command {
-        let earlier = self.random.pick(&self.recent).clone();
-        Command { at: self.now, ..earlier }
+        let mut command = self.random.pick(&self.recent).clone();
+        command.at = self.now;
+        if let Action::Batch { items, .. } = &command.action
+            && self.random.chance(50)
+        {
+            let item = self.random.pick(items).clone();
+            command.caller = self.config.agent_of(command.wallet);
+            command.action = Action::Pay(item);
+        }
+        command
     }
 
     /// An earlier key for a request of another meaning.
@@ -244,6 +252,7 @@ mod tests {
             "status_changed",
             "atomic_denied",
             "replayed",
+            "replayed_item",
             "unknown_wallet",
             "key_conflict",
             "unknown_payee",

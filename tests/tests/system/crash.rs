@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::Value;
-use system_tests::{Node, agentpay};
+use system_tests::{DataDir, Node, agentpay};
 
 use crate::journal::Ledger;
 
@@ -31,9 +31,12 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
          cargo test -p system-tests --test system crash"
     );
     let mut rng = Rng::with_seed(seed);
-    // Snapshots fall into the load, so that kills meet them half-written.
-    let mut node =
-        Node::builder().set("snapshot.every_seconds", "1").set("log.segment_bytes", "1048576").start();
+    // Snapshots and new segments fall into the load, so that kills meet them half-made.
+    let mut node = Node::builder()
+        .set("snapshot.every_seconds", "1")
+        .set("log.segment_bytes", "1048576")
+        .set("log.record_bytes_max", "262144")
+        .start();
     let mut ledger = Ledger::open(&node, CLIENTS);
     let mut unknown = 0;
     for cycle in 0..cycles {
@@ -49,7 +52,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     }
     assert!(ledger.acknowledged() > CLIENTS, "the node was killed before it did anything");
     ledger.verify_everything(&node, &mut rng);
-    prove_offline(&node.kill().start());
+    prove_offline(node.kill().data_dir());
 }
 
 /// Load, and a kill in the middle of it.
@@ -65,8 +68,8 @@ fn cycle_of_load(node: Node, ledger: &Ledger, rng: &mut Rng) -> system_tests::No
 }
 
 /// The log alone proves every balance and sum, and agrees with the newest snapshot.
-fn prove_offline(node: &Node) {
-    let output = agentpay(&["check", "--json", "--data-dir", &node.data().text()]);
+fn prove_offline(data: &DataDir) {
+    let output = agentpay(&["check", "--json", "--data-dir", &data.text()]);
     assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
     let report: Value = serde_json::from_str(&output.stdout).expect("`check --json` prints JSON");
     assert!(report["records"].as_u64().is_some_and(|records| records > 0), "{report}");

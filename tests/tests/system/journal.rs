@@ -104,8 +104,10 @@ impl Ledger {
             let sent = self.next_request(client, &mut rng);
             match connection.send(&sent.request) {
                 Ok(answer) if matches!(answer.status, 200 | 201) => self.acknowledge(sent, &answer.body),
-                // Draining: refused before anything was decided, or unknown; a retry settles both.
+                // Refused before anything was decided, or unknown; a retry settles both.
                 Ok(answer) if answer.status == 503 => {
+                    let code = answer.document().text("/error/code").to_owned();
+                    self.refusals.lock().expect("no panic").insert(code);
                     return self.unknown.lock().expect("no panic").push(sent);
                 }
                 Ok(answer) => panic!("client {client}: status {}: {}", answer.status, answer.text()),

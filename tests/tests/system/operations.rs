@@ -154,6 +154,16 @@ fn a_recovering_node_says_so_and_takes_no_payments() {
     assert_eq!(account.balance(&node).raw(&["available"]), "100");
 }
 
+/// The disk of the logs of the process may be full as well; that is no reason to stop taking payments.
+#[test]
+fn a_node_that_cannot_write_its_own_log_lines_goes_on() {
+    let node = Node::builder().errors_to("/dev/full").start();
+    let account = Account::funded(&node, "dev-full", "100");
+    account.pay_external(&node, "5");
+    let node = node.stop().start();
+    assert_eq!(account.balance(&node).raw(&["available"]), "94.98");
+}
+
 /// T11, in a mount namespace with a small file system of its own.
 #[test]
 fn a_full_disk_closes_payments_keeps_reads_and_loses_nothing() {
@@ -221,7 +231,7 @@ fn on_a_small_disk(dir: &Path) {
     // Segments that were ready before still take payments. Then all clients are refused, for want of space and for no
     // other reason.
     ledger.load(node.address(), seed, || {});
-    assert_eq!(ledger.refusals(), ["AP-3004"]);
+    assert_eq!(ledger.refusals(), ["AP-3004"], "{}", node.output());
     assert_eq!(account.balance(&node).raw(&["available"]), "100000");
     node.send(&Request::get("/healthz")).expect(200);
 

@@ -10,9 +10,10 @@ use system_tests::{Account, Node, NodeBuilder};
 /// Bounds that a test can wait for.
 fn impatient() -> NodeBuilder {
     Node::builder()
-        .set("http.header_timeout_ms", "500")
+        .set("http.head_timeout_ms", "500")
         .set("http.body_timeout_ms", "500")
         .set("http.idle_timeout_ms", "500")
+        .set("http.write_timeout_ms", "500")
 }
 
 /// The node ends the connection, perhaps after saying why; it must not wait for ever.
@@ -106,11 +107,11 @@ fn good_traffic_is_unharmed_by_many_slow_connections() {
 fn clients_that_do_not_read_are_cut_off() {
     let node = impatient().start();
     let mut deaf = node.connect();
-    let request = Request::get("/v1/nothing").bytes();
-    // Far more answers than socket buffers hold; the node stops reading and then ends the connection. Until then a
-    // blocked write waits for the client's own timeout, which would fail the test with another error.
-    let result = (0..2_000_000).try_for_each(|_| deaf.write(&request));
-    let error = result.expect_err("the node does not buffer answers without bound");
+    let request = Request::get("/v1/nothing").header("x-padding", &"x".repeat(1_000)).bytes();
+    // A hundred megabytes, far more than socket buffers hold. The node must stop reading when its answers are not taken,
+    // and end the connection; a write that waits for longer than the client's own timeout fails with another error.
+    let result = (0..100_000).try_for_each(|_| deaf.write(&request));
+    let error = result.expect_err("the node takes requests without end and keeps the answers in memory");
     assert!(ended(&error), "{error}");
     node.send(&Request::get("/healthz")).expect(200);
 }

@@ -64,9 +64,13 @@ impl FaultyStorage {
         FaultyStorage::default()
     }
 
-    /// A directory that starts with what is durable in `image`.
+    /// A directory that starts with these files, all durable.
     pub fn with_image(image: &MemoryStorage) -> FaultyStorage {
-        let disk = Disk::with_files(image.files());
+        FaultyStorage::with_disk(Disk::with_files(image.files()))
+    }
+
+    /// A directory on this disk as it is, with what is not synced: the process was killed, the machine goes on.
+    pub fn with_disk(disk: Disk) -> FaultyStorage {
         let state = State { next_file: disk.file_count(), disk, ..State::default() };
         FaultyStorage { state: Arc::new(Mutex::new(state)), locked: Arc::default() }
     }
@@ -95,6 +99,11 @@ impl FaultyStorage {
     /// Number of calls so far, to remember what had happened by when.
     pub fn call_count(&self) -> usize {
         guard(&self.state).calls.len()
+    }
+
+    /// The disk as it is now.
+    pub fn disk(&self) -> Disk {
+        guard(&self.state).disk.clone()
     }
 
     /// What the next start finds if the power goes now.

@@ -1,14 +1,20 @@
 //! Tests of the whole log, driven step by step without its threads, so that a seed repeats a run exactly.
 
 mod crash;
+mod damage;
+mod faults;
+mod golden;
+mod planted;
+mod readers;
 
 use crate::event::Committed;
 use crate::intake::Work;
 use crate::log::Parts;
 use crate::options::Entropy;
+use crate::shared::Shared;
 use crate::storage::Storage;
 use crate::testing::Random;
-use crate::{Error, Event, Log, Lsn, Options, Refused};
+use crate::{Admission, Error, Event, Log, Lsn, Options, Reader, Refused};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +24,7 @@ use std::time::Duration;
 type Record = (Lsn, Vec<u8>);
 
 /// Chance that every run repeats.
-pub(crate) struct Seeded(AtomicU64);
+pub(crate) struct Seeded(pub(crate) AtomicU64);
 
 impl Entropy for Seeded {
     fn draw(&self) -> io::Result<u128> {
@@ -70,6 +76,18 @@ impl Driven {
         })
     }
 
+    pub(crate) fn admission(&self) -> Admission {
+        self.parts.shared.published.admission()
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.parts.shared.published))
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared<u64>> {
+        Arc::clone(&self.parts.shared)
+    }
+
     pub(crate) fn append(&mut self, payload: Vec<u8>) -> Result<Lsn, Refused> {
         let companion = self.next_companion;
         let lsn = self.parts.shared.append(&payload, |_| companion)?;
@@ -90,6 +108,9 @@ impl Driven {
 
     /// One turn of the log thread. `false`: there was nothing to do.
     pub(crate) fn commit(&mut self) -> bool {
+        if self.poisoned.is_some() {
+            return false;
+        }
         let work = {
             let spare = self.parts.writer.prepare_spare();
             self.parts.shared.poll(spare)
@@ -126,6 +147,11 @@ impl Driven {
         assert_eq!(self.attach(), Err(Refused::Poisoned));
         self.waiting.clear();
         self.poisoned = Some(error);
+    }
+
+    /// Kills the process; what the log held.
+    pub(crate) fn kill(self) -> Vec<Record> {
+        self.records
     }
 
     /// One turn of the allocator.
@@ -168,4 +194,10 @@ pub(crate) fn replay(log: &Log, from: Lsn) -> Result<Vec<Record>, Error> {
 pub(crate) fn payload(random: &mut Random, bytes_max: u64) -> Vec<u8> {
     let length = random.below(bytes_max + 1);
     (0..length).map(|_| random.draw().to_le_bytes()[0]).collect()
+}
+
+/// A number from the environment, to widen a search or to replay a failure.
+pub(crate) fn variable(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().expect("a number in the environment variable"))
 }

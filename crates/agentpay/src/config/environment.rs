@@ -51,6 +51,12 @@ pub(crate) fn apply(
     Ok(())
 }
 
+/// Whether a variable of this name is read here.
+pub(super) fn is_ours(name: &str) -> bool {
+    let stem = name.strip_suffix(FILE_SUFFIX).unwrap_or(name);
+    name.starts_with(PREFIX) || GUIDE.iter().any(|variable| variable.name == stem)
+}
+
 /// The variable as (key, value text, source); `None` when it is not ours.
 fn read(layers: &Layers, name: &str, text: String) -> Result<Option<(String, String, Source)>, Refused> {
     if let Some(variable) = GUIDE.iter().find(|variable| variable.name == name) {
@@ -173,6 +179,19 @@ mod tests {
         for (variables, expected) in cases {
             let why = applied(variables).expect_err("must be refused").0;
             assert!(why.contains(expected), "{why}\n  lacks: {expected}");
+        }
+    }
+
+    #[test]
+    fn other_programs_variables_are_none_of_ours() {
+        for (name, expected) in [
+            ("AGENTPAY__ANYTHING", true),
+            ("NODE_ENV", true),
+            ("JWT_SECRET_FILE", true),
+            ("PATH", false),
+            ("AGENTPAY_BASE_URL", false),
+        ] {
+            assert_eq!(is_ours(name), expected, "{name}");
         }
     }
 

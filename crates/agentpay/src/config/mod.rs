@@ -49,9 +49,19 @@ pub(crate) struct Line {
 impl Loaded {
     /// Reads and checks everything; refuses rather than repairs.
     pub(crate) fn load(flags: &Flags) -> Result<Loaded, Refused> {
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Loaded::from(flags, Path::new(DEFAULT_FILE), variables)
+        let mut variables = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            // A name that is not text is not one of ours.
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => variables.push((name, value)),
+                Err(_) if environment::is_ours(&name) => {
+                    return Err(Refused(format!("the value of environment variable {name} is not UTF-8")));
+                }
+                Err(_) => {}
+            }
+        }
+        Loaded::from(flags, Path::new(DEFAULT_FILE), variables.into_iter())
     }
 
     fn from(

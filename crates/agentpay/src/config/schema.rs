@@ -176,6 +176,8 @@ pub(crate) struct Demo {
 pub(crate) struct Metrics {
     /// Empty = no metrics listener.
     pub listen: String,
+    /// Whether operators get the same figures from the API's listener.
+    pub on_api: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -230,7 +232,7 @@ impl Default for Demo {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Metrics { listen: "127.0.0.1:3101".to_owned() }
+        Metrics { listen: "127.0.0.1:3101".to_owned(), on_api: false }
     }
 }
 

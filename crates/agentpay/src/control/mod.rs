@@ -47,6 +47,10 @@ fn address(root: &Path) -> std::io::Result<(PathBuf, File)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_dir::DataDir;
+    use crate::node;
+    use crate::testing::{DRAIN, TestLedger, fill};
+    use snapshot::SnapshotStore;
 
     #[test]
     fn lines_are_as_documented() {
@@ -55,5 +59,64 @@ mod tests {
         assert!(serde_json::from_str::<Request>(r#"{"command":"reboot"}"#).is_err());
         let failed = serde_json::to_string(&Reply::Failed("disk full".to_owned())).expect("JSON");
         assert_eq!(failed, r#"{"failed":"disk full"}"#);
+    }
+
+    async fn asked(dir: &DataDir) -> Asked {
+        let dir = dir.clone();
+        tokio::task::spawn_blocking(move || ask(&dir, Request::Snapshot))
+            .await
+            .expect("no panic")
+            .expect("an answer")
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_running_node_takes_a_snapshot_and_says_which() {
+        let ledger = TestLedger::new();
+        let (owned, engine) = ledger.start().await;
+        fill(&engine, 3).await;
+        assert!(matches!(asked(&owned.dir).await, Asked::NobodyThere));
+        assert!(!is_running(&owned.dir));
+
+        serve(&owned.dir, engine.clone()).expect("listening");
+        assert!(is_running(&owned.dir));
+        let Asked::Answered(Reply::Snapshot(line)) = asked(&owned.dir).await else { panic!("a snapshot") };
+        let listed = node::snapshots(&owned.dir).expect("readable").list().expect("listed").generations;
+        assert_eq!(listed.iter().map(GenerationLine::of).collect::<Vec<_>>(), [line]);
+
+        remove(&owned.dir);
+        assert!(matches!(asked(&owned.dir).await, Asked::NobodyThere));
+        engine.shutdown(DRAIN).await.expect("closed");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_socket_that_a_killed_node_left_is_nobody_and_is_replaced() {
+        let ledger = TestLedger::new();
+        let (owned, engine) = ledger.start().await;
+        let path = owned.dir.root().join(NAME);
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+        assert!(path.exists());
+        assert!(matches!(asked(&owned.dir).await, Asked::NobodyThere));
+        serve(&owned.dir, engine.clone()).expect("listening");
+        assert!(is_running(&owned.dir));
+        engine.shutdown(DRAIN).await.expect("closed");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn lines_that_are_not_understood_are_answered() {
+        use std::io::{BufRead, BufReader, Write};
+        let ledger = TestLedger::new();
+        let (owned, engine) = ledger.start().await;
+        serve(&owned.dir, engine.clone()).expect("listening");
+        let path = owned.dir.root().join(NAME);
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut stream = std::os::unix::net::UnixStream::connect(path).expect("connected");
+            stream.write_all(b"reboot\n").expect("written");
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).expect("answered");
+            line
+        });
+        let answer = answer.await.expect("no panic");
+        assert!(answer.starts_with(r#"{"failed":"the request is not understood"#), "{answer}");
+        engine.shutdown(DRAIN).await.expect("closed");
     }
 }

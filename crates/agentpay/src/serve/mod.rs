@@ -41,8 +41,7 @@ pub(crate) fn run(loaded: &Loaded, output: Output) -> Result<(), Failure> {
         tracing::warn!("{note}");
     }
     let settings = api_settings(config).map_err(node::refused)?;
-    // Checked before any file is touched; used again once the id key is known.
-    node::engine_options(config, [0; 32]).map_err(node::refused)?;
+    node::check(config).map_err(node::refused)?;
     let owned = DataDir::own(&config.data.dir)?;
     let open_files = system::raise_open_files(config.process.open_files);
     tracing::info!(data = %owned.dir.root().display(), open_files, version = env!("CARGO_PKG_VERSION"), "starting");
@@ -66,8 +65,7 @@ async fn serve(
     let announcer = Announcer::new(output, owned, &listener, metrics_listener(config, &telemetry)?)?;
     tokio::spawn(telemetry.clone().upkeep());
 
-    let gateway =
-        Arc::new(Gateway::new(settings, Arc::new(SystemClock), Arc::new(SystemEntropy), status.clone()));
+    let gateway = Arc::new(gateway(config, settings, &telemetry, status.clone()));
     let mut face = Face::open(&gateway, listener);
     announcer.listening()?;
 
@@ -102,6 +100,15 @@ async fn serve(
     };
     control::remove(&owned.dir);
     ended
+}
+
+fn gateway(config: &Config, settings: Settings, telemetry: &Telemetry, status: Status) -> Gateway {
+    let gateway = Gateway::new(settings, Arc::new(SystemClock), Arc::new(SystemEntropy), status);
+    if !config.metrics.on_api {
+        return gateway;
+    }
+    let telemetry = telemetry.clone();
+    gateway.with_metrics(Arc::new(move || telemetry.render()))
 }
 
 /// The listening front end and the way to tell it to stop.

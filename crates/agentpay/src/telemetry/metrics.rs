@@ -1,17 +1,19 @@
 //! Names and buckets of the metrics that the process itself exports. Those of HTTP and log are named where they are
 //! measured; buckets for all of them are here, because the recorder takes them at installation.
 
-use ::metrics::{Gauge, gauge};
+use ::metrics::{Gauge, describe_gauge, gauge};
 use engine::{Engine, Phase};
 use metrics_exporter_prometheus::Matcher;
 
 /// Which histogram gets which upper bounds. A full name beats a suffix; two suffixes must never match one name, because
 /// the exporter tries them in alphabetical order.
-pub(super) fn buckets() -> [(Matcher, &'static [f64]); 4] {
+pub(super) fn buckets() -> [(Matcher, &'static [f64]); 6] {
     [
         (Matcher::Full("agentpay_log_sync_seconds".to_owned()), &SYNC_SECONDS),
+        (Matcher::Full("agentpay_log_write_seconds".to_owned()), &SYNC_SECONDS),
         (Matcher::Suffix("_seconds".to_owned()), &REQUEST_SECONDS),
         (Matcher::Suffix("_records".to_owned()), &BATCH_RECORDS),
+        (Matcher::Suffix("_payments".to_owned()), &BATCH_RECORDS),
         (Matcher::Suffix("_bytes".to_owned()), &BATCH_BYTES),
     ]
 }
@@ -35,7 +37,7 @@ pub(super) struct Gauges {
     indexed: Gauge,
     wallets: Gauge,
     agents: Gauge,
-    actors_active: Gauge,
+    active_actors: Gauge,
     in_flight: Gauge,
     phases: [(&'static str, Gauge); 6],
     resident: Gauge,
@@ -45,18 +47,23 @@ pub(super) struct Gauges {
 impl Gauges {
     /// Registers every gauge once.
     pub(super) fn register() -> Gauges {
+        let phase = "agentpay_engine_phase_info";
+        describe_gauge!(phase, "1 for the phase that the engine is in");
         Gauges {
-            appended: gauge!("agentpay_log_appended_lsn_bytes"),
-            durable: gauge!("agentpay_log_durable_lsn_bytes"),
-            delivered: gauge!("agentpay_engine_delivered_lsn_bytes"),
-            indexed: gauge!("agentpay_history_cursor_lsn_bytes"),
-            wallets: gauge!("agentpay_engine_wallets_count"),
-            agents: gauge!("agentpay_engine_agents_count"),
-            actors_active: gauge!("agentpay_engine_actors_active_count"),
-            in_flight: gauge!("agentpay_engine_in_flight_count"),
-            phases: PHASES.map(|label| (label, gauge!("agentpay_engine_phase_info", "phase" => label))),
-            resident: gauge!("agentpay_process_resident_bytes"),
-            open_files: gauge!("agentpay_process_open_files_count"),
+            appended: described("agentpay_log_appended_lsn", "End of what has a position in the log"),
+            durable: described("agentpay_log_durable_lsn", "End of what is synced"),
+            delivered: described("agentpay_engine_delivered_lsn", "End of what is posted and visible"),
+            indexed: described("agentpay_history_cursor_lsn", "End of what lists and statements show"),
+            wallets: described("agentpay_engine_wallets", "Wallets of the ledger"),
+            agents: described("agentpay_engine_agents", "Agents of the ledger"),
+            active_actors: described("agentpay_engine_active_actors", "Wallets that are not at rest"),
+            in_flight: described(
+                "agentpay_engine_in_flight_requests",
+                "Places taken of admission.in_flight_max",
+            ),
+            phases: PHASES.map(|label| (label, gauge!(phase, "phase" => label))),
+            resident: described("agentpay_process_resident_bytes", "Memory of the process that is in RAM"),
+            open_files: described("agentpay_process_open_files", "Open file descriptors of the process"),
         }
     }
 
@@ -75,9 +82,14 @@ impl Gauges {
         self.indexed.set(exact(now.history_cursor));
         self.wallets.set(exact(now.wallets));
         self.agents.set(exact(now.agents));
-        self.actors_active.set(exact(now.active_actors));
+        self.active_actors.set(exact(now.active_actors));
         self.in_flight.set(exact(now.in_flight));
     }
+}
+
+fn described(name: &'static str, help: &'static str) -> Gauge {
+    describe_gauge!(name, help);
+    gauge!(name)
 }
 
 /// Values of the label `phase`.

@@ -127,3 +127,50 @@ impl Telemetry {
 }
 
 const PLAIN: &str = "text/plain; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{DRAIN, TestLedger, fill};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    async fn exchange(address: std::net::SocketAddr, line: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        let request = format!("{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        answer
+    }
+
+    /// The only test that installs the process-wide recorder.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_scraper_sees_the_log_and_the_ledger() {
+        let telemetry = Telemetry::install(Status::new()).expect("the first recorder");
+        let ledger = TestLedger::new();
+        let (_owned, engine) = ledger.start().await;
+        fill(&engine, 5).await;
+        telemetry.attach(engine.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("bound");
+        let serving = tokio::spawn(telemetry.serve(listener));
+
+        let answer = exchange(address, "GET /metrics").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        for expected in [
+            "agentpay_engine_wallets 2",
+            "agentpay_engine_agents 2",
+            "# HELP agentpay_log_durable_lsn End of what is synced",
+            "agentpay_log_sync_seconds_bucket{le=\"0.000025\"}",
+            "agentpay_log_batch_records_bucket{le=\"16384\"}",
+            "agentpay_engine_phase_info{phase=\"recovering\"} 1",
+        ] {
+            assert!(answer.contains(expected), "{answer}\n  lacks: {expected}");
+        }
+        assert!(exchange(address, "POST /metrics").await.starts_with("HTTP/1.1 405"));
+        assert!(exchange(address, "GET /").await.starts_with("HTTP/1.1 404"));
+        serving.abort();
+        engine.shutdown(DRAIN).await.expect("closed");
+    }
+}

@@ -1,6 +1,7 @@
 //! Crashes between batches, records that are offered again, writes that fail: the index stays what the log says.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use ledger::WalletId;
 
@@ -8,10 +9,10 @@ use super::lists::check_queries;
 use super::model::Generator;
 use super::*;
 use crate::entry::{EntryKey, Head};
-use crate::open;
+use crate::open::{self, Opened};
 use crate::recent::Recent;
 use crate::table::{Scan, Table};
-use crate::{Error, TimeRange};
+use crate::{Error, TimeRange, run};
 
 #[test]
 fn crashes_and_repetitions_change_nothing() {
@@ -83,6 +84,48 @@ fn a_table_compacted_many_times_keeps_every_entry() {
     assert_rebuild_is_equal(&history, &log, &generator);
 }
 
+/// What a kill leaves: no end of anything, a part in memory, and a run that was not registered.
+#[test]
+fn an_image_of_the_running_index_is_whole() {
+    let (directory, mut log) = (directory(), TestLog::new());
+    let mut generator = Generator::new(12, 5);
+    let history = open(directory.path(), &log, tight());
+    // Too few runs for a compaction, which would change files while they are copied.
+    for _ in 0..2 {
+        generator.append(&mut log, 60);
+        feed_all(&history, &log);
+        history.seal().expect("it is sealed");
+    }
+    let sealed = history.stat().sealed;
+    generator.append(&mut log, 60);
+    feed_all(&history, &log);
+
+    let parent = self::directory();
+    let image = parent.path().join("history");
+    copy(directory.path(), &image);
+    fs::write(image.join("index/keyspaces/1/tables/77"), "half a run").expect("it is written");
+    let restarted = open(&image, &log, tight());
+    assert_eq!(restarted.cursor(), sealed);
+    check_queries(&restarted, &mut generator, 30);
+    feed_all(&restarted, &log);
+    restarted.seal().expect("it is sealed");
+    check_queries(&restarted, &mut generator, 30);
+    assert_eq!(fs::read_dir(parent.path()).expect("it is listed").count(), 1, "nothing was set aside");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("it is created");
+    for entry in fs::read_dir(from).expect("it is listed") {
+        let entry = entry.expect("it is listed");
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy(&source, &target);
+        } else {
+            fs::copy(&source, &target).expect("it is copied");
+        }
+    }
+}
+
 /// A table whose next writes fail.
 struct Flaky {
     table: Box<dyn Table>,
@@ -121,15 +164,20 @@ impl Table for Flaky {
     }
 }
 
+/// An index whose next writes fail as often as the number says.
+fn flaky(directory: &Path, log: &TestLog) -> (History, Arc<AtomicU64>) {
+    let Opened { directory, table, watermark } =
+        open::open(directory, &log.reader(), &tight()).expect("it opens");
+    let failures = Arc::new(AtomicU64::new(0));
+    let flaky = Flaky { table, failures: Arc::clone(&failures) };
+    (History::new(directory, Box::new(flaky), watermark, tight()), failures)
+}
+
 #[test]
 fn what_cannot_be_written_out_stays_readable_and_is_written_later() {
     let (directory, mut log) = (directory(), TestLog::new());
     let mut generator = Generator::new(4, 5);
-    let open::Opened { directory: place, table, watermark } =
-        open::open(directory.path(), &log.reader(), &tight()).expect("it opens");
-    let failures = Arc::new(AtomicU64::new(0));
-    let flaky = Flaky { table, failures: Arc::clone(&failures) };
-    let history = History::new(place, Box::new(flaky), watermark, tight());
+    let (history, failures) = flaky(directory.path(), &log);
     generator.append(&mut log, 50);
     feed_all(&history, &log);
     history.seal().expect("it is sealed");
@@ -152,6 +200,26 @@ fn what_cannot_be_written_out_stays_readable_and_is_written_later() {
     let history = open(directory.path(), &log, tight());
     assert_eq!(history.cursor(), stat.sealed);
     check_queries(&history, &mut generator, 30);
+}
+
+#[test]
+fn a_follower_that_fails_can_be_started_again() {
+    let (directory, mut log) = (directory(), TestLog::new());
+    let mut generator = Generator::new(5, 5);
+    let (history, failures) = flaky(directory.path(), &log);
+    let history = Arc::new(history);
+    failures.store(1, Relaxed);
+    generator.append(&mut log, 300);
+    log.wal.close().expect("it closes");
+    let follow = || run(Arc::clone(&history), log.reader().tail(history.cursor()), &AtomicBool::new(false));
+    let error = follow().expect_err("the disk is full");
+    assert!(matches!(error, Error::Database { action: "write", .. }), "{error}");
+    check_queries(&history, &mut generator, 30);
+    follow().expect("there is space again");
+    assert_eq!(history.stat().sealed, history.cursor());
+    check_queries(&history, &mut generator, 30);
+    drop(history);
+    assert_rebuild_is_equal(&open(directory.path(), &log, tight()), &log, &generator);
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use super::lists::check_queries;
 use super::model::Generator;
+use ledger::WalletId;
+
 use super::*;
-use crate::Error;
+use crate::{Entry, Error, TimeRange};
 
 /// An index of a log with everything in the database.
 fn sealed_index(directory: &Path, seed: u64) -> (TestLog, Generator) {
@@ -171,7 +173,7 @@ fn options_out_of_range_are_refused() {
 /// Whatever happens to its files, the index opens, and what it lists is right or an error; what errs is rebuilt.
 #[test]
 fn damaged_files_never_give_wrong_lists() {
-    for_each_seed("damaged_files_never_give_wrong_lists", 60, |seed| {
+    for_each_seed("damaged_files_never_give_wrong_lists", 24, |seed| {
         let parent = directory();
         let directory = parent.path().join("history");
         let (log, mut generator) = sealed_index(&directory, seed);
@@ -181,33 +183,37 @@ fn damaged_files_never_give_wrong_lists() {
         damage(file, &mut random);
 
         let history = open(&directory, &log, Options::default());
-        let feeding = {
-            let (records, next) = log.read(history.cursor(), usize::MAX);
-            let mut batch = history.batch();
-            let added = records.iter().try_for_each(|(lsn, payload)| batch.record(*lsn, payload));
-            added.map(|()| batch.commit(next))
-        };
-        let wallet = generator.wallets[0];
-        let found = history.entries(wallet, None, crate::TimeRange::default(), 1_000);
-        match feeding.and(found) {
+        match refill(&history, &log).and_then(|()| statements(&history, &generator)) {
             Ok(found) => {
-                let expected = generator.model.entries(
-                    history.cursor(),
-                    wallet,
-                    None,
-                    crate::TimeRange::default(),
-                    1_000,
-                );
+                let end = history.cursor();
+                let range = TimeRange::default();
+                let expected =
+                    |wallet: &WalletId| generator.model.entries(end, *wallet, None, range, 1_000).items;
+                let expected: Vec<_> = generator.wallets.iter().map(expected).collect();
                 assert_eq!(found, expected, "after damage to {}", file.display());
             }
             Err(error) => {
                 assert!(error.is_damage(), "after damage to {}: {error}", file.display());
-                history.judge(&error);
                 drop(history);
                 check_rebuilt(&directory, &log, &mut generator, 1);
             }
         }
     });
+}
+
+/// Adds what is missing; an index that misses nothing may still be damaged.
+fn refill(history: &History, log: &TestLog) -> Result<(), Error> {
+    let (records, next) = log.read(history.cursor(), usize::MAX);
+    let mut batch = history.batch();
+    records.iter().try_for_each(|(lsn, payload)| batch.record(*lsn, payload))?;
+    batch.commit(next);
+    Ok(())
+}
+
+fn statements(history: &History, generator: &Generator) -> Result<Vec<Vec<Entry>>, Error> {
+    let statement =
+        |wallet: &WalletId| Ok(history.entries(*wallet, None, TimeRange::default(), 1_000)?.items);
+    generator.wallets.iter().map(statement).collect()
 }
 
 fn damage(file: &Path, random: &mut Random) {
@@ -219,7 +225,7 @@ fn damage(file: &Path, random: &mut Random) {
         }
         _ => {
             // The database's own journal is 64 MiB of zeros: only its beginning is worth hitting.
-            let reach = bytes.len().min(4_096) as u64;
+            let reach = if bytes.len() > 1 << 20 { 4_096 } else { bytes.len() as u64 };
             for _ in 0..8 {
                 if reach > 0 {
                     let index = usize::try_from(random.below(reach)).expect("it is small");

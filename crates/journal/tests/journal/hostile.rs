@@ -1,7 +1,7 @@
 //! Bytes that no writer wrote: an error or a sound fact, never a panic.
 
-use journal::{Encode, Error, Scratch, decode, decode_row, encode_row, view};
-use ledger::{Amount, Fact, ItemOutcome, Payee, PaymentBatch, assert_balanced};
+use journal::{Encode, Error, Row, Scratch, decode, decode_row, encode_row, view};
+use ledger::{Amount, Currency, Fact, ItemOutcome, Payee, PaymentBatch, assert_balanced};
 use testkit::Random;
 
 use crate::samples;
@@ -27,6 +27,13 @@ fn check(bytes: &[u8]) -> bool {
         let mut scratch = Scratch::new();
         encode_row(row.as_ref(), &mut scratch);
         assert_eq!(decode_row(scratch.bytes()).as_ref(), Ok(row));
+        match row {
+            Row::Wallet(_, wallet) => assert!(wallet.total() <= sum_of_three()),
+            Row::Totals(totals, _) => {
+                assert!(totals.sum(Currency::USD) <= sum_of_three().plus(Amount::SUPPLY_MAX))
+            }
+            Row::Agent(_) => {}
+        }
     }
     let Ok(view) = view(bytes) else {
         return row.is_ok();
@@ -40,6 +47,10 @@ fn check(bytes: &[u8]) -> bool {
     fact.encode(&mut scratch);
     assert_eq!(decode(scratch.bytes()), Ok(fact));
     true
+}
+
+fn sum_of_three() -> Amount {
+    Amount::SUPPLY_MAX.plus(Amount::SUPPLY_MAX).plus(Amount::SUPPLY_MAX)
 }
 
 #[test]
@@ -168,8 +179,32 @@ fn a_batch_carries_its_balance_from_item_to_item() {
         "repeated item",
     );
 
+    impossible(batch(vec![paid(1_000), ItemOutcome::Repeated { item: 2 }, paid(899)]), "repeated item");
+
     let sound = batch(vec![paid(1_000), ItemOutcome::Repeated { item: 0 }, paid(899)]);
     let mut scratch = Scratch::new();
     sound.encode(&mut scratch);
     assert_eq!(decode(scratch.bytes()), Ok(sound.into()));
+}
+
+#[track_caller]
+fn impossible_row(change: impl FnOnce(&mut ledger::Wallet), expected: &str) {
+    let Some((_, Row::Wallet(id, mut wallet))) = samples::rows().into_iter().next() else {
+        panic!("a wallet")
+    };
+    change(&mut wallet);
+    let mut scratch = Scratch::new();
+    encode_row(Row::Wallet(id, wallet).as_ref(), &mut scratch);
+    let found = decode_row(scratch.bytes()).expect_err(expected);
+    assert_eq!(found.to_string(), format!("a record of kind 129 holds an impossible {expected}"));
+}
+
+#[test]
+fn balances_that_cannot_be_are_named() {
+    let beyond = Amount::SUPPLY_MAX.plus(Amount::from_nanos(1));
+    impossible_row(|wallet| wallet.available = beyond, "balance");
+    impossible_row(|wallet| wallet.available = beyond.negated(), "balance");
+    impossible_row(|wallet| wallet.held = Amount::from_nanos(-1), "balance");
+    impossible_row(|wallet| wallet.disputed = Amount::from_nanos(i128::MIN), "balance");
+    impossible_row(|wallet| wallet.faucet_drawn = beyond, "balance");
 }

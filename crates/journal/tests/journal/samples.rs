@@ -3,9 +3,9 @@
 use journal::Row;
 use ledger::{
     Account, Agent, AgentCreated, AgentId, Amount, BatchPayment, Currency, Denial, Fact, Funding,
-    IdempotencyKeys, ItemOutcome, Key, KeyAdded, KeyHash, KeyId, KeyKind, KeyPlace, KeyRevoked, KeyScope,
-    KeyUse, KeysRotated, Parts, Payee, Payment, PaymentBatch, Position, Posting, Rail, Scopes, StatusChange,
-    SystemAccount, Timestamp, Totals, Wallet, WalletId, WalletOpened, WalletStatus,
+    IdempotencyKeys, ItemOutcome, Key, KeyAdded, KeyEntry, KeyHash, KeyId, KeyKind, KeyPlace, KeyRevoked,
+    KeyScope, KeyUse, KeysRotated, Parts, Payee, Payment, PaymentBatch, Position, Posting, Rail, Scopes,
+    StatusChange, SystemAccount, Timestamp, Totals, Wallet, WalletId, WalletOpened, WalletStatus,
 };
 
 const AGENT: AgentId = AgentId::new(1, 0x0011_2233_4455_6677_8899_aabb_ccdd);
@@ -220,14 +220,16 @@ pub(crate) fn facts() -> Vec<(&'static str, Fact)> {
     ]
 }
 
+/// Two keys in the previous generation, one in the current.
 fn idempotency_keys() -> IdempotencyKeys {
-    let mut keys = IdempotencyKeys::default();
-    for (number, item) in [(0, 0), (1, 65_535), (2, 7)] {
-        let hash = KeyHash::of(KeyScope::Payment, &format!("key-{number}"));
-        let at = Timestamp::from_millis(1_000 * number);
-        keys.remember(hash, KeyPlace { lsn: 4_096, item }, 99, at, 1_500);
-    }
-    keys
+    let entry = |number: u8, item, previous| KeyEntry {
+        hash: KeyHash::of(KeyScope::Payment, &format!("key-{number}")),
+        place: KeyPlace { lsn: 4_096, item },
+        fingerprint: 99,
+        previous,
+    };
+    let entries = [entry(0, 0, true), entry(1, 65_535, true), entry(2, 7, false)];
+    IdempotencyKeys::restore(Timestamp::from_millis(2_000), entries)
 }
 
 fn full_wallet() -> Wallet {

@@ -105,14 +105,18 @@ fn the_last_owner_key_stays() {
 #[test]
 fn a_rotation_fits_when_the_old_keys_end_at_once() {
     let rules = Rules { keys_per_agent_max: 2, ..Rules::default() };
-    let agent = agent(owner_and_runtime());
+    let old = agent(owner_and_runtime());
     let new = key(9, KeyKind::Runtime, 50, None);
-    let decide = |old_expire_at| decide_rotate(&agent, new.clone(), at(old_expire_at), &rules);
+    let decide = |old_expire_at| decide_rotate(&old, new.clone(), at(old_expire_at), &rules);
     let rotated = KeysRotated { agent: AGENT, key: new.clone(), old_expire_at: at(50) };
     assert_eq!(decide(50), Decision::Fact(rotated));
     assert_eq!(decide(51), Decision::Denied(Denial::TooManyKeys { limit: 2 }));
+    let mut two_owners = owner_and_runtime();
+    two_owners.push(key(3, KeyKind::Owner, 0, None));
+    let full = decide_rotate(&agent(two_owners), new.clone(), at(50), &rules);
+    assert_eq!(full, Decision::Denied(Denial::TooManyKeys { limit: 2 }), "keys of the other kind stay");
     let roomy = Rules { keys_per_agent_max: 3, ..Rules::default() };
-    assert!(matches!(decide_rotate(&agent, new.clone(), at(51), &roomy), Decision::Fact(_)));
+    assert!(matches!(decide_rotate(&old, new.clone(), at(51), &roomy), Decision::Fact(_)));
 }
 
 #[test]

@@ -86,6 +86,7 @@ impl ReferenceStateMachine for Reference {
     fn transitions(state: &Reference) -> BoxedStrategy<Step> {
         prop_oneof![
             20 => command(state).prop_map(Step::Submit),
+            5 => repetition(state).prop_map(Step::Submit),
             3 => (1..=WALLETS).prop_map(Step::TakeRows),
             1 => (0..4usize).prop_map(|lost| Step::Crash { lost }),
         ]
@@ -120,6 +121,24 @@ fn command(state: &Reference) -> impl Strategy<Value = Command> + use<> {
             Command { caller, wallet, action, at: config().start }
         })
     })
+}
+
+/// An earlier command again, or an item of an earlier batch as a payment of its own.
+fn repetition(state: &Reference) -> impl Strategy<Value = Command> + use<> {
+    let mut earlier: Vec<Command> = Vec::new();
+    for (command, recorded) in &state.history {
+        if let (Action::Batch { items, .. }, true) = (&command.action, recorded) {
+            let payments = items.iter().map(|item| Action::Pay(item.clone()));
+            earlier.extend(payments.map(|action| Command { action, ..command.clone() }));
+        }
+        earlier.push(command.clone());
+    }
+    earlier.retain(|command| !arrives_refused(command.wallet, &command.action));
+    if earlier.is_empty() {
+        let unfreeze = Command { caller: 0, wallet: 0, action: Action::Unfreeze, at: config().start };
+        earlier.push(unfreeze);
+    }
+    prop::sample::select(earlier)
 }
 
 fn arrives_refused(wallet: usize, action: &Action) -> bool {

@@ -1,78 +1,11 @@
 //! `check` over a log that the engine made.
 
 use super::*;
-use engine::{AgentMeter, Caller, Engine, NewAgent, Status};
-use ledger::{Agent, FundCommand, PayCommand, Payee, Rail, Timestamp};
-use std::time::Duration;
+use crate::testing::{DRAIN, TestLedger, fill};
 
-/// A ledger in a temporary directory.
-struct Bench {
-    _temporary: tempfile::TempDir,
-    config: Config,
-}
-
-const AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-const DRAIN: Duration = Duration::from_secs(10);
-
-impl Bench {
-    fn new() -> Bench {
-        let temporary = tempfile::tempdir().expect("a temporary directory");
-        let mut config = Config::default();
-        config.data.dir = temporary.path().join("data").to_str().expect("UTF-8").to_owned();
-        config.log.segment_bytes = 1 << 20;
-        config.log.record_bytes_max = 1 << 16;
-        config.history.enabled = false;
-        Bench { _temporary: temporary, config }
-    }
-
-    async fn start(&self) -> (crate::data_dir::OwnedDataDir, Engine) {
-        let owned = DataDir::own(&self.config.data.dir).expect("owned");
-        let engine = node::start(&self.config, &owned, Status::new()).await.expect("started");
-        (owned, engine)
-    }
-
-    fn report(&self) -> Report {
-        let dir = DataDir::existing(&self.config.data.dir).expect("exists");
-        report(&self.config, &dir, false).expect("readable")
-    }
-}
-
-async fn agent(engine: &Engine, name: &str) -> (Caller, Agent) {
-    let new = NewAgent {
-        name: name.into(),
-        operator: "self".into(),
-        metadata: None,
-        public_key: [1; 32],
-        keys: Vec::new(),
-        at: AT,
-    };
-    let agent = engine.create_agent(new).await.expect("created");
-    (Caller { agent: agent.id, meter: Arc::new(AgentMeter::default()) }, agent)
-}
-
-/// Two agents, a funding, and `count` payments of 0.5 with a fee of 0.002 each.
-async fn fill(engine: &Engine, count: u32) {
-    let (payer, payer_agent) = agent(engine, "payer").await;
-    let (_, payee_agent) = agent(engine, "payee").await;
-    let (from, to) = (payer_agent.wallets[0], payee_agent.wallets[0]);
-    let amount = Amount::parse("100").expect("an amount");
-    let fund = FundCommand { caller: payer.agent, wallet: from, amount, key: None, at: AT };
-    engine.fund(&payer, fund).await.expect("funded");
-    for _ in 0..count {
-        let command = PayCommand {
-            caller: payer.agent,
-            payer: from,
-            payee: Payee::Wallet(to),
-            amount: Amount::parse("0.5").expect("an amount"),
-            currency: None,
-            rail: Rail::Internal,
-            description: None,
-            metadata: None,
-            key: None,
-            at: AT,
-        };
-        engine.pay(&payer, command).await.expect("paid");
-    }
+fn report_on(ledger: &TestLedger) -> Report {
+    let dir = DataDir::existing(&ledger.config.data.dir).expect("exists");
+    report(&ledger.config, &dir, false).expect("readable")
 }
 
 fn sum(report: &Report, account: &str) -> String {
@@ -81,11 +14,11 @@ fn sum(report: &Report, account: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_healthy_ledger_is_proved_before_and_after_a_snapshot() {
-    let bench = Bench::new();
-    let (owned, engine) = bench.start().await;
+    let ledger = TestLedger::new();
+    let (owned, engine) = ledger.start().await;
     fill(&engine, 20).await;
 
-    let beside = bench.report();
+    let beside = report_on(&ledger);
     assert!(beside.proved, "{:?}", beside.findings);
     assert_eq!((beside.records, beside.wallets, beside.agents, beside.snapshot), (23, 2, 2, None));
     assert_eq!(sum(&beside, "wallets"), "99.96");
@@ -93,36 +26,36 @@ async fn a_healthy_ledger_is_proved_before_and_after_a_snapshot() {
 
     let first = engine.snapshot_now().await.expect("a snapshot");
     fill(&engine, 5).await;
-    let after = bench.report();
+    let after = report_on(&ledger);
     assert!(after.proved, "{:?}", after.findings);
     assert_eq!((after.records, after.wallets, after.snapshot), (31, 4, Some(first.id)));
 
     let last = engine.shutdown(DRAIN).await.expect("closed");
     drop(owned);
-    let closed = bench.report();
+    let closed = report_on(&ledger);
     assert!(closed.proved, "{:?}", closed.findings);
     assert_eq!((closed.records, closed.snapshot), (31, Some(last.id)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_ledger_goes_on_and_is_proved() {
-    let bench = Bench::new();
+    let ledger = TestLedger::new();
     for round in 1..=3 {
-        let (_owned, engine) = bench.start().await;
+        let (_owned, engine) = ledger.start().await;
         fill(&engine, 3).await;
         engine.shutdown(DRAIN).await.expect("closed");
-        assert_eq!(bench.report().records, round * 6);
+        assert_eq!(report_on(&ledger).records, round * 6);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reading_changes_nothing() {
-    let bench = Bench::new();
-    let (owned, engine) = bench.start().await;
+    let ledger = TestLedger::new();
+    let (owned, engine) = ledger.start().await;
     fill(&engine, 3).await;
     engine.shutdown(DRAIN).await.expect("closed");
     let before = contents(&owned.dir);
-    bench.report();
+    report_on(&ledger);
     assert!(contents(&owned.dir) == before, "check must not change the log");
 }
 
@@ -147,8 +80,8 @@ fn a_directory_without_a_log_is_explained() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_log_has_its_own_exit_code() {
-    let bench = Bench::new();
-    let (owned, engine) = bench.start().await;
+    let ledger = TestLedger::new();
+    let (owned, engine) = ledger.start().await;
     fill(&engine, 50).await;
     engine.shutdown(DRAIN).await.expect("closed");
     let mut segments: Vec<_> = contents(&owned.dir).into_iter().collect();
@@ -158,6 +91,6 @@ async fn a_damaged_log_has_its_own_exit_code() {
     let middle = 4_096 + 1_000;
     bytes[middle] ^= 1;
     std::fs::write(owned.dir.log().join(name), bytes).expect("written");
-    let failure = report(&bench.config, &owned.dir, false).map(|_| ()).expect_err("damaged");
+    let failure = report(&ledger.config, &owned.dir, false).map(|_| ()).expect_err("damaged");
     assert_eq!(failure.exit, Exit::Corrupt, "{}", failure.message);
 }

@@ -1,0 +1,171 @@
+//! Properties that hold for every input, checked with random ones.
+
+use std::collections::BTreeMap;
+
+use ledger::{
+    Amount, FeeSchedule, IdSealer, IdempotencyKeys, KeyHash, KeyPlace, KeyScope, PaymentId, Rail,
+    RecordAddress, SealedKind, Timestamp, WalletId,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+
+/// Runs `test` on 2 000 random values; prints the seed and how to replay it.
+fn check<S: Strategy>(name: &str, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>)
+where
+    S::Value: PartialEq,
+{
+    let seed = testkit::seed(&format!("cargo test -p ledger --test properties {name}"));
+    let config = Config {
+        cases: 2_000,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    assert_eq!(TestRunner::new(config).run(&strategy, test), Ok(()));
+}
+
+#[test]
+fn written_amounts_are_read_back() {
+    let nanos = prop_oneof![0..=Amount::MAX.nanos(), 0..20_000_000_000i128];
+    check("written_amounts", nanos, |nanos| {
+        let amount = Amount::from_nanos(nanos);
+        prop_assert_eq!(Amount::parse(&amount.to_string()), Ok(amount));
+        let negative = amount.negated().to_string();
+        prop_assert_eq!(negative.trim_start_matches('-'), amount.to_string());
+        Ok(())
+    });
+}
+
+/// What is read is what schoolbook arithmetic on the digits says, whatever the text.
+#[test]
+fn texts_are_read_exactly_or_refused() {
+    let text = prop_oneof!["[0-9]{0,20}(\\.[0-9]{0,11})?", "[0-9.eE+-]{0,12}", ".{0,30}"];
+    check("texts_are_read", text, |text| {
+        let Ok(amount) = Amount::parse(&text) else { return Ok(()) };
+        let (units, decimals) = text.split_once('.').unwrap_or((&text, "0"));
+        prop_assert!(!units.is_empty() && !decimals.is_empty() && decimals.len() <= 9 && units.len() <= 18);
+        let digits = format!("{units}{decimals:0<9}");
+        prop_assert!(digits.bytes().all(|byte| byte.is_ascii_digit()), "{}", text);
+        prop_assert_eq!(digits.parse::<i128>().ok(), Some(amount.nanos()));
+        Ok(())
+    });
+}
+
+/// Twice the distance between the fee and the exact share is at most one nano, and a tie goes up.
+#[test]
+fn fees_are_the_nearest_nano() {
+    let amount = prop_oneof![0..=Amount::MAX.nanos(), 0..100_000i128];
+    check("fees_are", (amount, 0..=10_000u32), |(amount, basis_points)| {
+        let fees = FeeSchedule::default().with(Rail::Internal, basis_points);
+        let fee = fees.fee(Rail::Internal, Amount::from_nanos(amount)).expect("in range").nanos();
+        let doubled_distance = 2 * (fee * 10_000 - amount * i128::from(basis_points));
+        prop_assert!((-10_000..=10_000).contains(&doubled_distance) && doubled_distance != -10_000);
+        Ok(())
+    });
+}
+
+#[test]
+fn ids_have_one_text() {
+    check("ids_have", any::<u128>(), |raw| {
+        let id = WalletId::from_raw(raw);
+        prop_assert_eq!(id.to_string().parse(), Ok(id));
+        prop_assert!(id.to_string().to_uppercase().parse::<WalletId>().is_err());
+        Ok(())
+    });
+    check("ids_have", "(tx_)?[0-9a-zA-Z]{0,28}", |text| {
+        if let Ok(id) = text.parse::<PaymentId>() {
+            prop_assert_eq!(id.to_string(), text);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn sealed_addresses_open_and_guesses_do_not() {
+    let sealer = IdSealer::new(&[7; 32]);
+    let address = (any::<u16>(), 0..1u64 << 56, 0..1u32 << 16);
+    check("sealed_addresses", (address, any::<u128>()), |((partition, lsn, item), guess)| {
+        let address = RecordAddress { partition, lsn, item };
+        let id = sealer.seal(SealedKind::Payment, address);
+        prop_assert_eq!(sealer.open(SealedKind::Payment, id), Some(address));
+        prop_assert_eq!(sealer.open(SealedKind::Token, id), None);
+        prop_assert_eq!(sealer.open(SealedKind::Payment, guess), None);
+        Ok(())
+    });
+}
+
+const RETENTION: i64 = 100;
+
+/// One step in the life of a set of keys: time passes, then a key is used or the set is swept.
+#[derive(Clone, Debug, PartialEq)]
+struct Step {
+    pause: i64,
+    /// `None` sweeps.
+    key: Option<u8>,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let pause = prop_oneof![8 => 0..30i64, 2 => 90..110i64, 1 => 190..320i64, 1 => -50..0i64];
+    let step = (pause, proptest::option::weighted(0.7, 0..12u8)).prop_map(|(pause, key)| Step { pause, key });
+    proptest::collection::vec(step, 0..60)
+}
+
+fn hash(key: u8) -> KeyHash {
+    KeyHash::of(KeyScope::Payment, &key.to_string())
+}
+
+#[test]
+fn keys_are_kept_as_long_as_promised_and_no_longer_than_twice() {
+    let retention = RETENTION.unsigned_abs();
+    check("keys_are_kept", steps(), |steps| {
+        let mut keys = IdempotencyKeys::default();
+        let mut used: BTreeMap<u8, (i64, i64, u64)> = BTreeMap::new();
+        let (mut now, mut latest) = (0i64, 0i64);
+        for (lsn, step) in (1u64..).zip(steps) {
+            now += step.pause;
+            latest = latest.max(now);
+            keys.forget_expired(Timestamp::from_millis(now), retention);
+            if let Some(key) = step.key
+                && keys.find(hash(key)).is_none()
+            {
+                let place = KeyPlace { lsn, item: 0 };
+                keys.remember(hash(key), place, lsn, Timestamp::from_millis(now), retention);
+                used.insert(key, (now, latest, lsn));
+            }
+            for (key, (at, latest_then, lsn)) in &used {
+                let place = KeyPlace { lsn: *lsn, item: 0 };
+                match keys.find(hash(*key)) {
+                    Some(found) => prop_assert_eq!(found, (place, *lsn)),
+                    None => prop_assert!(latest - at >= RETENTION, "key {} was kept {} ms", key, latest - at),
+                }
+                // A clock that ran backwards lengthens a key's life by as much.
+                if now - latest_then >= 2 * RETENTION {
+                    prop_assert_eq!(keys.find(hash(*key)), None, "key {} is {} ms old", key, now - at);
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Sweeps are not in the log, so replay knows nothing of them and must end with the same sets all the same.
+#[test]
+fn sweeping_leaves_no_trace() {
+    let retention = RETENTION.unsigned_abs();
+    check("sweeping_leaves", steps(), |steps| {
+        let (mut swept, mut replayed) = (IdempotencyKeys::default(), IdempotencyKeys::default());
+        let mut now = 0i64;
+        for (lsn, step) in (1u64..).zip(steps) {
+            now += step.pause.abs();
+            let at = Timestamp::from_millis(now);
+            swept.forget_expired(at, retention);
+            if let Some(key) = step.key {
+                for keys in [&mut swept, &mut replayed] {
+                    keys.remember(hash(key), KeyPlace { lsn, item: 0 }, lsn, at, retention);
+                }
+                prop_assert_eq!(&swept, &replayed);
+            }
+        }
+        Ok(())
+    });
+}

@@ -18,8 +18,8 @@ pub struct Wal<T: Send + 'static>(Arc<Running<T>>);
 pub enum Admission {
     /// There is room.
     Open,
-    /// The next segment cannot be allocated (or the log is closed). What was admitted before still fits. Opens by itself when
-    /// space comes back.
+    /// The next segment cannot be allocated (or the log is closed). What was admitted before still fits.
+    /// Opens by itself when space comes back.
     ReadOnly,
     /// A write or sync failed; nothing will be taken until a restart.
     Poisoned,
@@ -56,15 +56,16 @@ impl<T: Send + 'static> Wal<T> {
     }
 
     /// Appends a record and returns its position. The record is durable when its companion comes back in an
-    /// [`Event::Committed`]; `companion` makes it from the position, under the log's lock, so it must be quick.
+    /// [`Event::Committed`]; `companion` makes it from the position, under the log's lock, so it must be
+    /// quick.
     ///
     /// Copies the payload into the open batch; checksums are the log thread's work. Never waits for the disk.
     pub fn append_with(&self, payload: &[u8], companion: impl FnOnce(Lsn) -> T) -> Result<Lsn, Refused> {
         self.0.shared.append(payload, companion)
     }
 
-    /// No record: `companion` comes back once everything appended so far is durable. When nothing else waits, nothing is
-    /// written or synced for it.
+    /// No record: `companion` comes back once everything appended so far is durable. When nothing else waits,
+    /// nothing is written or synced for it.
     pub fn attach(&self, companion: T) -> Result<(), (Refused, T)> {
         self.0.shared.attach(companion)
     }
@@ -106,8 +107,8 @@ impl<T: Send + 'static> Wal<T> {
         stat
     }
 
-    /// Syncs what waits, writes a watermark, stops the threads and gives the directory free. Later appends are
-    /// [`Refused::Closed`]. Must not be called from the sink. Closing twice is fine.
+    /// Syncs what waits, writes a watermark, stops the threads and gives the directory free. Later appends
+    /// are [`Refused::Closed`]. Must not be called from the sink. Closing twice is fine.
     ///
     /// [`Error::Poisoned`] when the log had been poisoned, now or before.
     pub fn close(&self) -> Result<(), Error> {

@@ -42,7 +42,8 @@ fn payload(number: u64) -> Vec<u8> {
     number.to_le_bytes().into_iter().cycle().take(length + 8).collect()
 }
 
-/// Appends records until all are committed; a full log (the allocator is slower than a loop that appends) is waited for.
+/// Appends records until all are committed; a full log (the allocator is slower than a loop that appends) is
+/// waited for.
 fn append(
     wal: &Wal<u64>,
     events: &Receiver<Event<u64>>,

@@ -1,6 +1,6 @@
-//! A log of 200 records, damaged in every way: cut at every byte, every bit flipped, blocks lost, doubled, swapped and aged,
-//! lengths forged. What opens must be the longest valid prefix; everything else must be refused, loudly. Nothing panics, and
-//! nothing is read into more memory than the file has bytes.
+//! A log of 200 records, damaged in every way: cut at every byte, every bit flipped, blocks lost, doubled,
+//! swapped and aged, lengths forged. What opens must be the longest valid prefix; everything else must be
+//! refused, loudly. Nothing panics, and nothing is read into more memory than the file has bytes.
 
 use super::{Driven, Record, payload, replay, small};
 use crate::batch::{BATCH_FRAME, Tip};
@@ -100,8 +100,9 @@ impl Log200 {
         self.files.iter().map(|(name, bytes)| (name.clone(), identity(bytes))).collect()
     }
 
-    /// Whatever was damaged, the outcome must be a refusal or a prefix; and only damage from `from` on may shorten it, with no
-    /// sound batch behind `to`, because such a batch proves that everything before it was durable.
+    /// Whatever was damaged, the outcome must be a refusal or a prefix; and only damage from `from` on may
+    /// shorten it, with no sound batch behind `to`, because such a batch proves that everything before it was
+    /// durable.
     fn check(&self, name: &str, damaged: Vec<u8>, from: Lsn, to: Lsn, what: &str) -> bool {
         let mut files = self.files.clone();
         files.insert(name.to_owned(), damaged);

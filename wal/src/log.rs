@@ -174,7 +174,7 @@ impl Log {
         for name in &self.temporaries {
             self.remove(name)?;
         }
-        self.remove_small_blanks()?;
+        self.discard_small_blanks()?;
         let mut ready = Vec::new();
         for identity in &self.identities[self.blank_from..] {
             let file = open_segment(&*self.storage, identity.number, Access::Write)?;
@@ -212,21 +212,20 @@ impl Log {
     }
 
     /// Segments kept ready by a start with smaller records cannot take the largest record of today. They were
-    /// never written to.
-    fn remove_small_blanks(&mut self) -> Result<(), Error> {
+    /// never written to, so they are made anew.
+    fn discard_small_blanks(&mut self) -> Result<(), Error> {
         let needed = capacity_min(self.options.record_bytes_max);
         if self.identities[self.blank_from..].iter().all(|identity| identity.capacity >= needed) {
             return Ok(());
         }
-        // From the last to the first, so that an interruption leaves no gap in the numbers.
-        while self.identities.len() > self.blank_from {
+        // From the last to the second, so that an interruption leaves no gap in the numbers. The first stays until
+        // its successor takes its name: a sealed segment is always followed by another.
+        while self.identities.len() > self.blank_from + 1 {
             let identity = self.identities.pop().expect("there is one");
             self.remove(&file_name(identity.number))?;
             self.storage.sync_directory().map_err(|source| Error::SyncDirectory { source })?;
         }
-        if self.identities.is_empty() {
-            self.log = None;
-        }
+        self.identities.truncate(self.blank_from);
         Ok(())
     }
 

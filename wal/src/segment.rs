@@ -129,11 +129,13 @@ pub(crate) fn decode_link(sector: &Sector, seed: u32) -> Result<Tip, Flaw> {
     if sector[8] != VERSION {
         return Err(Flaw::Version(sector[8]));
     }
-    Ok(Tip {
-        end: Lsn::new(read_u64(sector, 16)),
-        batch: read_u64(sector, 24),
-        chain: *sector[32..].first_chunk().expect("within the sector"),
-    })
+    let batch = read_u64(sector, 24);
+    if batch == u64::MAX {
+        // No batch could follow it.
+        return Err(Flaw::Sequence);
+    }
+    let chain = *sector[32..].first_chunk().expect("within the sector");
+    Ok(Tip { end: Lsn::new(read_u64(sector, 16)), batch, chain })
 }
 
 /// Where a log stands before its first batch. The chain starts from the log's random identity, so no two logs

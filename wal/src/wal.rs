@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A running log. Cheap to clone; all clones are the same log. When the last clone goes, the log is closed.
-pub struct Wal<T: Send + 'static>(Arc<Running<T>>);
+pub struct Wal<T>(Arc<Running<T>>);
 
 /// Whether new work should be let in.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -18,14 +18,14 @@ pub struct Wal<T: Send + 'static>(Arc<Running<T>>);
 pub enum Admission {
     /// There is room.
     Open,
-    /// The next segment cannot be allocated (or the log is closed). What was admitted before still fits.
-    /// Opens by itself when space comes back.
+    /// The next segment cannot be allocated (or the log is closed). What was admitted before still fits as long
+    /// as it is less than half a segment. Opens by itself when space comes back.
     ReadOnly,
     /// A write or sync failed; nothing will be taken until a restart.
     Poisoned,
 }
 
-struct Running<T: Send + 'static> {
+struct Running<T> {
     shared: Arc<Shared<T>>,
     ending: Mutex<Option<Ending>>,
 }
@@ -54,7 +54,9 @@ impl<T: Send + 'static> Wal<T> {
         let ending = Ending { threads: [log, allocator], _lock: lock };
         Ok(Wal(Arc::new(Running { shared, ending: Mutex::new(Some(ending)) })))
     }
+}
 
+impl<T> Wal<T> {
     /// Appends a record and returns its position. The record is durable when its companion comes back in an
     /// [`Event::Committed`]; `companion` makes it from the position, under the log's lock, so it must be
     /// quick.
@@ -120,13 +122,13 @@ impl<T: Send + 'static> Wal<T> {
     }
 }
 
-impl<T: Send + 'static> Clone for Wal<T> {
+impl<T> Clone for Wal<T> {
     fn clone(&self) -> Wal<T> {
         Wal(Arc::clone(&self.0))
     }
 }
 
-impl<T: Send + 'static> fmt::Debug for Wal<T> {
+impl<T> fmt::Debug for Wal<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wal")
             .field("durable", &self.durable_lsn())
@@ -136,7 +138,7 @@ impl<T: Send + 'static> fmt::Debug for Wal<T> {
     }
 }
 
-impl<T: Send + 'static> Running<T> {
+impl<T> Running<T> {
     fn close(&self) {
         self.shared.close();
         // Held while joining, so that a second closer also waits until the log is closed.
@@ -147,7 +149,7 @@ impl<T: Send + 'static> Running<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Running<T> {
+impl<T> Drop for Running<T> {
     fn drop(&mut self) {
         self.close();
     }

@@ -45,7 +45,8 @@ pub enum On {
     SyncDirectory,
 }
 
-/// A directory on a disk that can fail. Clones are the same directory.
+/// A directory on a disk that can fail. Clones are the same directory. It keeps a copy of every byte that was
+/// ever written, so give it small segments.
 #[derive(Clone, Debug, Default)]
 pub struct FaultyStorage {
     state: Arc<Mutex<State>>,

@@ -38,6 +38,16 @@ struct Expected<'a> {
     records: &'a [Record],
 }
 
+/// Other sizes in every life: what is kept ready may be too small for the next one.
+fn varied(seed: u64) -> Options {
+    let mut random = Random::new(seed);
+    let sizes = [(2048, 512), (2560, 1024), (4096, 1024), (8192, 1024)];
+    let (segment_bytes, record_bytes_max) = sizes[usize::try_from(random.below(4)).expect("small")];
+    let batch_bytes_max = 512 << random.below(3);
+    let segments_ahead = 1 + u32::from(random.below(2) == 0);
+    Options { segment_bytes, record_bytes_max, batch_bytes_max, segments_ahead, ..small(seed) }
+}
+
 /// Runs random operations; among them the process is killed, in the middle of a commit at times, and
 /// restarted.
 fn record(seed: u64, operations: u64, plant: Plant) -> Result<Recording, String> {
@@ -47,7 +57,7 @@ fn record(seed: u64, operations: u64, plant: Plant) -> Result<Recording, String>
     while recording.milestones.len() < usize::try_from(operations).expect("small") {
         let storage = FaultyStorage::with_disk(disk.clone());
         let life = recording.lives.len();
-        let options = small(seed ^ (life as u64) << 16);
+        let options = varied(seed ^ (life as u64) << 16);
         let mut driven =
             Driven::start(plant.storage(&storage), options).map_err(|error| format!("start: {error}"))?;
         let mut milestones = vec![(storage.call_count(), driven.durable)];
@@ -185,7 +195,7 @@ fn crash_again_and_again(seed: u64, crashes: u64) -> Result<(), String> {
     let mut durable = 0;
     for crash in 0..crashes {
         let storage = FaultyStorage::with_disk(disk.clone());
-        let mut driven = Driven::start(Arc::new(storage.clone()), small(seed ^ crash << 16))
+        let mut driven = Driven::start(Arc::new(storage.clone()), varied(seed ^ crash << 16))
             .map_err(|error| format!("start after crash {crash}: {error}"))?;
         Expected { durable, records: &records }
             .check_records(&driven.records)

@@ -1,4 +1,5 @@
-//! Tools that look at a log without opening it: no lock, no sync, nothing changed. Beside a running log they see a moment of it.
+//! Tools that look at a log without opening it: no lock, no sync, nothing changed. Beside a running log they
+//! see a moment of it.
 
 use crate::batch::Records;
 use crate::log::publish;
@@ -36,7 +37,8 @@ pub struct Report {
     pub records: u64,
     /// First damage, if any. Everything before it is sound.
     pub corruption: Option<Error>,
-    /// An incomplete batch behind the end, as a cut by a crash leaves it: segment, first and last position that is not zero.
+    /// An incomplete batch behind the end, as a cut by a crash leaves it: segment, first and last position
+    /// that is not zero.
     pub torn: Option<(u64, Lsn, Lsn)>,
 }
 
@@ -59,8 +61,8 @@ pub fn verify(storage: Arc<dyn Storage>, options: Options) -> Result<Report, Err
     Ok(report)
 }
 
-/// Calls `visit` for every sound record at or above `from` and returns how many there were. On damage the records before it
-/// have been visited.
+/// Calls `visit` for every sound record at or above `from` and returns how many there were. On damage the
+/// records before it have been visited.
 pub fn dump<E>(
     storage: Arc<dyn Storage>,
     options: Options,

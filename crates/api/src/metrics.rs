@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `agentpay_http_requests_total` | `route` (pattern with method, `unmatched`, `protocol`), `outcome` ([`OK`], [`REPLAYED`] or a label of the error table) |
 //! | `agentpay_http_request_seconds` | `route` |
-//! | `agentpay_http_requests_in_flight` | |
+//! | `agentpay_http_in_flight_requests` | |
 //! | `agentpay_http_connections` | |
 //! | `agentpay_http_connections_closed_total` | `reason` (see [`Closed`]) |
 //! | `agentpay_http_batch_payments` | |
@@ -125,7 +125,7 @@ impl Metrics {
             seconds: seconds.collect(),
             requests: (0..labels.len() * Outcome::COUNT).map(|_| OnceLock::new()).collect(),
             labels,
-            in_flight: metrics::gauge!("agentpay_http_requests_in_flight"),
+            in_flight: metrics::gauge!("agentpay_http_in_flight_requests"),
             connections: metrics::gauge!("agentpay_http_connections"),
             closed: Closed::ALL.map(
                 |(_, reason)| metrics::counter!("agentpay_http_connections_closed_total", "reason" => reason),

@@ -5,10 +5,12 @@ use ledger::{BatchItem, Denial, Rail, Timestamp};
 use testkit::Random;
 use wal::testing::MemoryStorage;
 
-use crate::harness::{Node, Party, Setup, amount, batch, batch_item, denial, external, fund, page, pay, usd};
+use crate::harness::{
+    Node, PATIENCE, Party, Setup, amount, batch, batch_item, denial, external, fund, page, pay, usd,
+};
 
 fn setup() -> Setup {
-    Setup::new(MemoryStorage::new()).with_history()
+    Setup::new(MemoryStorage::new()).with_history().tuned(|options| options.history_wait = PATIENCE)
 }
 
 fn list(node: &Node, party: &Party, filter: PaymentFilter) -> Vec<PaymentReceipt> {
@@ -49,20 +51,34 @@ fn a_payment_is_listed_right_after_its_answer() {
 /// The index is younger than the snapshot that the node starts from, and nothing is left to replay.
 #[test]
 fn lists_are_complete_after_a_start_with_an_empty_index() {
+    const RECORDS: usize = 9_000;
     let setup = setup();
     let node = setup.start();
     let (alice, bob) = (node.party("alice"), node.party("bob"));
     node.run(node.engine.fund(&alice.caller, fund(&alice, "1000"))).expect("funded");
-    for _ in 0..20 {
-        let items = vec![(alice.wallet, batch_item(bob.wallet, "0.1")); 45];
-        node.run(node.engine.pay_batch(&alice.caller, batch(items))).expect("paid");
-    }
+    // More than the index takes in at once.
+    let paying: Vec<_> = (0..RECORDS / 100)
+        .map(|_| {
+            let (engine, payer, payee) = (node.engine.clone(), alice.clone(), bob.wallet);
+            node.spawn(async move {
+                for _ in 0..100 {
+                    engine.pay(&payer.caller, pay(&payer, payee, "0.01")).await.expect("paid");
+                }
+            })
+        })
+        .collect();
+    node.run(async move {
+        for task in paying {
+            task.await.expect("no task panics");
+        }
+    });
     let last = paid(&node, &alice, pay(&alice, bob.wallet, "1"));
     node.shutdown();
 
     let node = setup.without_index().start();
-    let listed = list(&node, &bob, PaymentFilter::default());
-    assert_eq!((listed.len(), &listed[0]), (901, &last));
+    assert_eq!(list(&node, &bob, PaymentFilter::default())[0], last);
+    let lines = node.run(node.engine.entries(bob.id(), bob.wallet, TimeRange::default(), page(RECORDS + 2)));
+    assert_eq!(lines.expect("a statement").items.len(), RECORDS + 1);
     node.shutdown();
 }
 

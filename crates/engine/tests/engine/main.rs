@@ -8,13 +8,13 @@
 mod actors;
 mod batches;
 //mod crash;
-//mod directory;
-//mod failure;
+mod directory;
+mod failure;
 mod harness;
 mod keys;
 mod lists;
-//mod model;
-//mod payments;
+mod model;
+mod payments;
 mod shutdown;
 mod snapshots;
 mod stuck;

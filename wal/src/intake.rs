@@ -74,6 +74,7 @@ enum Status {
 /// What the allocator is doing, so that it is woken only when it cares.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum AllocatorState {
+    /// Makes a segment.
     Busy,
     /// Waits until a segment is wanted.
     Idle,
@@ -365,9 +366,8 @@ impl<T> Intake<T> {
         self.published.set_admission(admission);
     }
 
-    /// Whether what is admitted now will find room: another segment is ready, or the current one is less than
-    /// half full and the next is being made. Half a segment is what everything that was admitted before has
-    /// to fit into.
+    /// Whether what is admitted now will find room: another segment is ready, or one is being made and the
+    /// current one is not yet half full. The other half is for what was admitted before.
     fn has_prospects(&self) -> bool {
         let Some(current) = &self.current else {
             return !self.ready.is_empty();

@@ -64,7 +64,7 @@ pub use error::{Error, ReadError, Refused, ReplayError};
 pub use event::{BatchStats, Committed, Event};
 pub use log::{Log, Replayed};
 pub use lsn::Lsn;
-pub use offline::{Report, Stat, dump, stat, verify};
+pub use offline::{Report, Stat, TornTail, dump, stat, verify};
 pub use options::{Clock, Entropy, Options, SystemClock, SystemEntropy};
 pub use reader::Reader;
 pub use storage::{FileStorage, Storage};

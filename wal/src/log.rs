@@ -218,8 +218,8 @@ impl Log {
         if self.identities[self.blank_from..].iter().all(|identity| identity.capacity >= needed) {
             return Ok(());
         }
-        // From the last to the second, so that an interruption leaves no gap in the numbers. The first stays until
-        // its successor takes its name: a sealed segment is always followed by another.
+        // From the last to the second, so that an interruption leaves no gap in the numbers. The first stays
+        // until its successor takes its name: a sealed segment is always followed by another.
         while self.identities.len() > self.blank_from + 1 {
             let identity = self.identities.pop().expect("there is one");
             self.remove(&file_name(identity.number))?;

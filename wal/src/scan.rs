@@ -96,6 +96,11 @@ impl Scan {
         self.at
     }
 
+    /// Forgets what was read ahead.
+    pub(crate) fn look_again(&mut self) {
+        self.window.bytes.clear();
+    }
+
     /// Where the next segment begins, once the seal was read.
     pub(crate) fn sealed(&self) -> Option<Lsn> {
         self.sealed

@@ -18,8 +18,8 @@ pub struct Wal<T>(Arc<Running<T>>);
 pub enum Admission {
     /// There is room.
     Open,
-    /// The next segment cannot be allocated (or the log is closed). What was admitted before still fits as long
-    /// as it is less than half a segment. Opens by itself when space comes back.
+    /// The next segment cannot be allocated (or the log is closed). What was admitted before still fits as
+    /// long as it is less than half a segment. Opens by itself when space comes back.
     ReadOnly,
     /// A write or sync failed; nothing will be taken until a restart.
     Poisoned,

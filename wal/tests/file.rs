@@ -1,9 +1,12 @@
 //! The log on a real file system, with its threads.
 
+// Under the model checker's feature there are no real threads.
+#![cfg(not(feature = "shuttle"))]
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-use wal::{Admission, Error, Event, FileStorage, Log, Lsn, Options, ReadError, Wal};
+use wal::{Error, Event, FileStorage, Log, Lsn, Options, ReadError, Wal};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -136,7 +139,6 @@ fn a_tail_follows_the_writer_and_ends_with_it() {
         }
     });
     let all = append(&wal, &events, 0..800);
-    assert_eq!(wal.admission(), Admission::Open);
     wal.close().expect("a clean end");
     assert_eq!(follower.join().expect("the follower ends"), all);
 }
@@ -170,4 +172,28 @@ fn strange_files_are_left_alone_and_left_overs_removed() {
     assert!(!exists("0000000001.tmp") && !exists("0000000007.tmp"));
     let length = std::fs::metadata(path.join("0000000001.wal")).expect("the first segment").len();
     assert_eq!(length, options().segment_bytes);
+}
+
+#[test]
+fn the_offline_tools_work_beside_a_running_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (wal, events) = start(open(&directory).expect("the log opens"));
+    let storage = || Arc::new(FileStorage::open(directory.path().join("log")).expect("opens"));
+    let mut seen = 0;
+    std::thread::scope(|scope| {
+        let writer = wal.clone();
+        let appender = scope.spawn(move || drop(append(&writer, &events, 0..6_000)));
+        while !appender.is_finished() {
+            let before = wal.durable_lsn();
+            let report = wal::verify(storage(), options()).expect("readable");
+            assert!(report.corruption.is_none(), "{report:?}");
+            assert!(report.stat.durable >= before && report.records >= seen);
+            seen = report.records;
+            assert!(wal::stat(storage(), options()).expect("readable").durable >= before);
+            let visit = |_: Lsn, _: &[u8]| Ok::<(), ()>(());
+            assert!(wal::dump(storage(), options(), Lsn::ZERO, visit).expect("readable") >= seen);
+        }
+    });
+    wal.close().expect("a clean end");
+    assert_eq!(wal::verify(storage(), options()).expect("readable").records, 6_000);
 }

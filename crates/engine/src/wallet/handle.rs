@@ -45,9 +45,11 @@ impl Handle {
         match self.inbox.push(work, max) {
             Pushed::Awake => Ok(()),
             Pushed::Wake => {
-                self.actor
-                    .send_message(Wake)
-                    .expect("a wallet's actor ends only at rest, when it is out of reach");
+                // An actor ends at rest, when it is out of reach, or with its runtime. Then the process is ending, which
+                // must not turn into a panic: whoever waits learns that there will be no answer.
+                if self.actor.send_message(Wake).is_err() {
+                    self.inbox.abandon();
+                }
                 Ok(())
             }
             Pushed::Full(work) => Err(work),

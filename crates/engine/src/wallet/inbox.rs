@@ -64,6 +64,16 @@ impl Inbox {
         contents.awake
     }
 
+    /// Drops everything that waits: the owner is gone, and dropping a reply tells its requester so.
+    pub(crate) fn abandon(&self) {
+        let mut contents = self.0.lock();
+        contents.awake = false;
+        let work = std::mem::take(&mut contents.work);
+        // What waits gives permits back and wakes requesters: not under the lock.
+        drop(contents);
+        drop(work);
+    }
+
     /// Credits the wallet with the last that came in, if no command is waiting. The caller holds the registry's write
     /// guard, so that nothing can come in between this and the slot's return to rest.
     pub(crate) fn close(&self, wallet: &mut Wallet) -> bool {

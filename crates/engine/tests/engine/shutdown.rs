@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use engine::{Phase, Refusal, ShutdownError};
 use wal::testing::{Fault, FaultyStorage, MemoryStorage, On};
 
-use crate::harness::{GatedStorage, PATIENCE, Setup, amount, eventually, fund, pay};
+use crate::harness::{GatedStorage, PATIENCE, Setup, amount, batch, batch_item, eventually, fund, pay};
 
 #[test]
 fn what_was_admitted_is_answered_and_nothing_follows() {
@@ -83,4 +83,25 @@ fn the_end_after_a_failed_log_says_so() {
     let outcome = node.run(node.engine.shutdown(PATIENCE));
     assert!(matches!(outcome, Err(ShutdownError::Log(_) | ShutdownError::Snapshot(_))), "{outcome:?}");
     assert_eq!(node.status.phase(), Phase::Failed);
+}
+
+/// When the process ends, the runtime drops the owners one by one, while others may still be at work.
+#[test]
+fn whoever_asks_an_owner_that_is_gone_is_told_so() {
+    let node = Setup::new(MemoryStorage::new()).start();
+    let (alice, bob) = (node.party("alice"), node.party("bob"));
+    node.run(node.engine.fund(&alice.caller, fund(&alice, "100"))).expect("funded");
+    let engine = node.engine.clone();
+    node.kill();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let read = runtime.block_on(engine.wallet(&alice.caller, alice.wallet));
+    assert_eq!(read.map(drop), Err(Refusal::OutcomeUnknown));
+    let items = vec![(alice.wallet, batch_item(bob.wallet, "1"))];
+    for _ in 0..2 {
+        let paid = runtime.block_on(engine.pay_batch(&alice.caller, batch(items.clone())));
+        assert_eq!(paid.map(drop), Err(Refusal::OutcomeUnknown));
+    }
+    let agent = runtime.block_on(engine.agent(alice.id()));
+    assert_eq!(agent.map(drop), Err(Refusal::OutcomeUnknown));
+    assert_eq!(engine.gauges().in_flight, 0);
 }

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use engine::{
@@ -101,20 +101,26 @@ impl Setup {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(self.workers).enable_all().build().expect("a runtime");
         let status = Status::new();
-        let snapshots = Arc::new(FileStore::open(&self.snapshots).expect("a snapshot directory"));
-        let clock = Arc::new(TestClock(self.clock.clone()));
-        let engine = runtime.block_on(Engine::start(
-            self.options.clone(),
-            self.storage.clone(),
-            snapshots,
-            self.history
-                .clone()
-                .map(|directory| HistoryAt { directory, options: history::Options::default() }),
-            clock,
-            self.entropy.clone(),
-            status.clone(),
-        ))?;
+        let begun = Instant::now();
+        let engine = loop {
+            match runtime.block_on(self.start_on(status.clone())) {
+                // The follower of a node that was killed gives its index free a little later.
+                Err(StartError::History(history::Error::Locked { .. })) if begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                started => break started?,
+            }
+        };
         Ok(Node { engine, status, runtime: Some(runtime), _directory: self.directory.clone() })
+    }
+
+    async fn start_on(&self, status: Status) -> Result<Engine, StartError> {
+        let snapshots = FileStore::open(&self.snapshots).expect("a snapshot directory");
+        let history = self.history.clone();
+        let history = history.map(|directory| HistoryAt { directory, options: history::Options::default() });
+        let (clock, entropy) = (Arc::new(TestClock(self.clock.clone())), self.entropy.clone());
+        let (options, storage) = (self.options.clone(), self.storage.clone());
+        Engine::start(options, storage, Arc::new(snapshots), history, clock, entropy, status).await
     }
 
     /// Compares the replay of the whole log with the newest snapshot and the log above it. The engine must be stopped.
@@ -203,7 +209,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(PATIENCE);
         }
     }
 }

@@ -223,7 +223,7 @@ fn balances_beyond_all_numbers_are_damage_and_no_panic() {
     let sums = vec![(Currency::USD, Amount::from_nanos(i128::MAX))];
     let summary = Summary { start: 1, covers: 1, wallets: 2, agents: 0, sums };
     let error = load(&sealed(&payload(&rows), 2, &summary)).expect_err("it is refused");
-    assert!(error.to_string().contains("more than there can be"), "{error}");
+    assert!(error.to_string().contains("unreadable row"), "a balance above the supply is no row: {error}");
 }
 
 #[test]

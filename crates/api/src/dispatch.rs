@@ -27,7 +27,7 @@ use crate::{
     json::write::AmountStyle,
     limits::{Exhausted, SourceBuckets},
     metrics::{Outcome, Target},
-    request,
+    request::{self, Query},
     respond::{self, Answer, Reply},
     routes::{BodyClass, Found, Operation, RateClass, Route},
 };
@@ -38,7 +38,7 @@ pub(crate) struct Call<'r> {
     pub(crate) engine: &'r Engine,
     pub(crate) sealer: &'r IdSealer,
     pub(crate) headers: &'r HeaderMap,
-    pub(crate) query: Option<&'r str>,
+    pub(crate) query: Query,
     pub(crate) principal: Principal,
     /// Arrival.
     pub(crate) at: Timestamp,
@@ -106,7 +106,15 @@ impl Gateway {
                 self.metrics.answered(served.target, outcome, begun.elapsed());
                 match served.result {
                     Ok(reply) => reply.into_response(request_id),
-                    Err(problem) => respond::refusal(&problem, served.amounts, request_id),
+                    Err(problem) => {
+                        if problem.kind == Kind::Damaged {
+                            tracing::error!(
+                                ?request_id,
+                                "a stored record can no longer be read; run `agentpay check`"
+                            );
+                        }
+                        respond::refusal(&problem, served.amounts, request_id)
+                    }
                 }
             }
         };
@@ -168,6 +176,10 @@ impl Gateway {
             Ok(admitted) => admitted,
             Err(problem) => return Served::early(target, problem),
         };
+        let query = match Query::parse(parts.uri.query(), route.parameters) {
+            Ok(query) => query,
+            Err(problem) => return Served { target, amounts, result: Err(problem) },
+        };
         let (body, _room) = match self.body(connection, route, parts, body).await {
             Ok(body) => body,
             Err(problem) => return Served { target, amounts, result: Err(problem) },
@@ -177,7 +189,7 @@ impl Gateway {
             engine: &attached.engine,
             sealer: &attached.sealer,
             headers: &parts.headers,
-            query: parts.uri.query(),
+            query,
             principal,
             at,
             amounts,

@@ -111,7 +111,7 @@ pub(crate) struct Metrics {
     labels: Vec<String>,
     requests: Vec<OnceLock<Counter>>,
     seconds: Vec<Histogram>,
-    pub(crate) in_flight: Gauge,
+    in_flight: Gauge,
     pub(crate) connections: Gauge,
     closed: [Counter; Closed::ALL.len()],
     batch_payments: Histogram,
@@ -148,6 +148,12 @@ impl Metrics {
         self.seconds[place].record(took.as_secs_f64());
     }
 
+    /// Counts a request as under way until the returned value is dropped, be it that its connection broke.
+    pub(crate) fn in_flight(&self) -> InFlight<'_> {
+        self.in_flight.increment(1.0);
+        InFlight(&self.in_flight)
+    }
+
     /// A batch of so many payments arrived.
     pub(crate) fn batch(&self, payments: usize) {
         // A batch has at most 10 000 items, which a float holds exactly.
@@ -157,6 +163,15 @@ impl Metrics {
     /// A connection has ended.
     pub(crate) fn closed(&self, reason: Closed) {
         self.closed[reason as usize].increment(1);
+    }
+}
+
+/// A request under way.
+pub(crate) struct InFlight<'m>(&'m Gauge);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }
 

@@ -120,7 +120,9 @@ pub(crate) async fn entries(call: &Call<'_>) -> Result<Reply, Problem> {
         let mut reply = Reply::empty(StatusCode::OK);
         reply.content = Content::Csv;
         reply.body = entries_csv(&page.items);
-        reply.extra = next.and_then(|next| Some((NEXT_CURSOR, HeaderValue::try_from(next).ok()?)));
+        if let Some(next) = next.and_then(|next| HeaderValue::try_from(next).ok()) {
+            reply.extra.push((NEXT_CURSOR, next));
+        }
         return Ok(reply);
     }
     let mut writer = Writer::new(240 * page.items.len() + 96, call.amounts);

@@ -1,5 +1,8 @@
 //! The log with its threads, on disks in memory that fail when told to.
 
+// Under the model checker's feature there are no real threads.
+#![cfg(not(feature = "shuttle"))]
+
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};

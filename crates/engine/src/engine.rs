@@ -164,16 +164,19 @@ impl Engine {
     /// Figures for the metrics exporter. Costs a walk over the shards' lengths.
     pub fn gauges(&self) -> Gauges {
         let shared = &self.0.shared;
+        // What follows is read before what it follows, so that no figure is ahead of one that bounds it.
+        let history_cursor = self.0.reads.history_cursor();
+        let delivered_lsn = shared.delivered.end().get();
         let durable_lsn = shared.wal.durable_lsn().get();
         Gauges {
             appended_lsn: shared.wal.appended_lsn().get(),
             durable_lsn,
-            delivered_lsn: shared.delivered.end().get(),
+            delivered_lsn,
             wallets: shared.registry.len() as u64,
             agents: shared.directory.agents(),
             active_actors: shared.registry.active_len(),
             in_flight: u64::from(shared.admission.in_flight()),
-            history_cursor: self.0.reads.history_cursor().unwrap_or(durable_lsn),
+            history_cursor: history_cursor.unwrap_or(durable_lsn),
         }
     }
 
@@ -383,6 +386,9 @@ impl Engine {
     }
 
     /// Stops admission, lets what is under way finish, takes a last snapshot and closes the log.
+    ///
+    /// What is not finished by `deadline` waits for a disk that does not answer: the snapshot and the closing would wait
+    /// for it too, so neither is tried, and the next start replays the log.
     pub async fn shutdown(&self, deadline: Duration) -> Result<Generation, ShutdownError> {
         let shared = &self.0.shared;
         shared.status.set_stopping();
@@ -391,8 +397,9 @@ impl Engine {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
-        let drained = drained.await.is_ok();
-        let in_flight = shared.admission.in_flight();
+        if drained.await.is_err() {
+            return Err(ShutdownError::Deadline { in_flight: shared.admission.in_flight() });
+        }
         let snapshot = self.snapshot_now().await;
         let follower = self.0.follower.lock().take();
         let wal = shared.wal.clone();
@@ -404,9 +411,6 @@ impl Engine {
         });
         closing.await.expect("closing does not panic")?;
         shared.status.set_stopped();
-        if !drained {
-            return Err(ShutdownError::Deadline { in_flight });
-        }
         Ok(snapshot?)
     }
 

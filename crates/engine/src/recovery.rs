@@ -6,7 +6,7 @@
 use std::collections::btree_map::Entry;
 
 use journal::{Owner, Row, View};
-use ledger::{Account, Agent, AgentFact, Amount, Currency, Fact, Posting, Rules, Wallet};
+use ledger::{Account, Agent, AgentFact, Amount, Currency, Fact, Position, Posting, Rules, Wallet};
 use snapshot::{Generation, SnapshotStore};
 use wal::{Log, Lsn, ReplayError};
 
@@ -51,7 +51,7 @@ pub(crate) struct Rebuilt {
     pub(crate) agents: Agents,
     pub(crate) totals: TotalsAt,
     pub(crate) records: u64,
-    /// The last record applied; zero when the snapshot had everything.
+    /// The last record applied, by the snapshot or by the replay. Every record is some owner's decision.
     pub(crate) newest: Lsn,
     rules: Rules,
 }
@@ -124,11 +124,11 @@ impl Rebuilt {
         let total = log.end().get().saturating_sub(from.get());
         status.recovering(0, total);
         let replayed = log.replay(from, |lsn, payload| {
-            if self.records % PROGRESS_EVERY == 0 {
+            if self.records.is_multiple_of(PROGRESS_EVERY) {
                 status.recovering(lsn.get().saturating_sub(from.get()), total);
             }
             self.records += 1;
-            self.newest = lsn;
+            self.saw(position(lsn, 0));
             self.record(lsn, payload)
         });
         match replayed {
@@ -145,9 +145,11 @@ impl Rebuilt {
     fn row(&mut self, row: Row) -> Result<(), snapshot::Error> {
         match row {
             Row::Wallet(id, wallet) => {
+                self.saw(wallet.decided);
                 self.registry.insert(id, wallet);
             }
             Row::Agent(agent) => {
+                self.saw(agent.decided);
                 self.agents.insert(agent.id, agent);
             }
             Row::Totals(totals, end) => {
@@ -156,6 +158,10 @@ impl Rebuilt {
             }
         }
         Ok(())
+    }
+
+    fn saw(&mut self, decided: Position) {
+        self.newest = self.newest.max(Lsn::new(decided.get()));
     }
 
     fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), StartError> {

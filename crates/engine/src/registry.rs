@@ -176,7 +176,10 @@ impl Registry {
     /// those that have. Called by one task at the idle interval.
     pub(crate) fn sweep(&self) {
         let now = self.sweep.fetch_add(1, Ordering::Relaxed);
-        let watched = std::mem::take(&mut *self.active.lock());
+        let mut watched = std::mem::take(&mut *self.active.lock());
+        // A wallet that rested and came back since the last sweep is in the list twice. The sort finds long sorted runs.
+        watched.sort();
+        watched.dedup();
         let mut still_active = Vec::with_capacity(watched.len());
         for id in watched {
             let in_use = self.slots.read(id, |slot| {
@@ -276,3 +279,6 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,8 @@ pub(crate) fn take(
     })?;
     let summary = Summary {
         start: start.get(),
-        covers: shared.delivered.end().get().min(shared.wal.durable_lsn().get()),
+        // Not the delivered position: a row may show a credit of the batch that is being delivered now.
+        covers: shared.wal.durable_lsn().get(),
         wallets: taking.tally.wallets,
         agents: taking.tally.agents,
         sums: taking.tally.sums,

@@ -146,7 +146,7 @@ pub enum Transaction {
     Funding(FundReceipt),
 }
 
-/// Half-open range of time: at or after `after`, before `before`.
+/// Bounds on the time of arrival. Neither bound is in the range.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeRange {
     pub after: Option<Timestamp>,

@@ -57,7 +57,8 @@ fn run(fault: Fault) -> Run {
 }
 
 impl Run {
-    /// Whatever failed: what was acknowledged is there, after a restart on the same machine as well as after a power cut.
+    /// Whatever failed: what was acknowledged is there, after a restart on the same machine as well as after
+    /// a power cut.
     fn check(&self, what: &str) {
         self.storage.heal();
         let mut disks = vec![self.storage.disk()];

@@ -5,17 +5,17 @@
 //! are given by the test. Random tests print their seed and the command that replays them; where several tasks race,
 //! the seed fixes what is asked and not in which order it arrives.
 
-//mod actors;
+mod actors;
 mod batches;
 //mod crash;
-//mod directory;
-//mod failure;
+mod directory;
+mod failure;
 mod harness;
 mod keys;
-//mod limits;
-//mod model;
-//mod payments;
-//mod shutdown;
+mod lists;
+mod model;
+mod payments;
+mod shutdown;
 mod snapshots;
 mod stuck;
 mod visibility;

@@ -82,6 +82,13 @@ impl Setup {
         Self { history: Some(directory), ..self }
     }
 
+    /// With an index that has to be built from the log again.
+    pub(crate) fn without_index(self) -> Self {
+        let history = self.history.as_ref().expect("there was an index");
+        std::fs::remove_dir_all(history).expect("nobody uses it");
+        self
+    }
+
     pub(crate) fn snapshots(&self) -> &Path {
         &self.snapshots
     }
@@ -107,7 +114,7 @@ impl Setup {
             self.entropy.clone(),
             status.clone(),
         ))?;
-        Ok(Node { engine, status, runtime: Some(runtime) })
+        Ok(Node { engine, status, runtime: Some(runtime), _directory: self.directory.clone() })
     }
 
     /// Compares the replay of the whole log with the newest snapshot and the log above it. The engine must be stopped.
@@ -126,6 +133,8 @@ pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) status: Status,
     runtime: Option<Runtime>,
+    /// Snapshots and index stay as long as somebody writes them.
+    _directory: Arc<tempfile::TempDir>,
 }
 
 impl Node {

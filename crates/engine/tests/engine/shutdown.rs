@@ -1,0 +1,86 @@
+//! The end in order: nothing that was admitted is lost, nothing new is taken, and the deadline holds whatever the disk
+//! does.
+
+use std::{sync::Arc, time::Duration};
+
+use engine::{Phase, Refusal, ShutdownError};
+use wal::testing::{Fault, FaultyStorage, MemoryStorage, On};
+
+use crate::harness::{GatedStorage, PATIENCE, Setup, amount, eventually, fund, pay};
+
+#[test]
+fn what_was_admitted_is_answered_and_nothing_follows() {
+    let disk = GatedStorage::new(Arc::new(MemoryStorage::new()));
+    let setup = Setup::new(disk.clone());
+    let node = setup.start();
+    let (alice, bob) = (node.party("alice"), node.party("bob"));
+    node.run(node.engine.fund(&alice.caller, fund(&alice, "100"))).expect("funded");
+    let shut = disk.shut();
+    let (engine, payer, payee) = (node.engine.clone(), alice.clone(), bob.wallet);
+    let paying = node.spawn(async move { engine.pay(&payer.caller, pay(&payer, payee, "10")).await });
+    eventually("the payment is under way", || node.engine.gauges().in_flight == 1);
+    let engine = node.engine.clone();
+    let stopping = node.spawn(async move { engine.shutdown(PATIENCE).await });
+    eventually("the shutdown has begun", || node.status.phase() == Phase::Stopping);
+    let late = node.run(node.engine.pay(&alice.caller, pay(&alice, bob.wallet, "1")));
+    assert_eq!(late.map(drop), Err(Refusal::Stopping));
+    shut.open();
+    node.run(paying).expect("no panic").expect("paid");
+    let generation = node.run(stopping).expect("no panic").expect("in order");
+    assert_eq!((node.status.phase(), generation.summary.wallets), (Phase::Stopped, 2));
+    let late = node.run(node.engine.fund(&alice.caller, fund(&alice, "1")));
+    assert_eq!(late.map(drop), Err(Refusal::Stopping));
+    node.kill();
+
+    // The snapshot has everything: nothing is left to replay.
+    let audit = setup.audit();
+    assert_eq!((audit.snapshot, audit.records), (Some(generation.id), 4));
+    assert!(
+        audit.end - generation.summary.start < 256,
+        "nothing but a watermark lies behind it: {generation:?}"
+    );
+    let node = setup.start();
+    assert_eq!((node.available(&alice), node.available(&bob)), (amount("89.96"), amount("10")));
+    node.shutdown();
+}
+
+/// A disk that never answers keeps neither the snapshot nor the closing of the log from giving up in time.
+#[test]
+fn a_stuck_disk_does_not_hold_up_the_end() {
+    let memory = MemoryStorage::new();
+    let disk = GatedStorage::new(Arc::new(memory.clone()));
+    let setup = Setup::new(disk.clone());
+    let node = setup.start();
+    let (alice, bob) = (node.party("alice"), node.party("bob"));
+    node.run(node.engine.fund(&alice.caller, fund(&alice, "100"))).expect("funded");
+    let shut = disk.shut();
+    let (engine, payer, payee) = (node.engine.clone(), alice.clone(), bob.wallet);
+    let paying = node.spawn(async move { engine.pay(&payer.caller, pay(&payer, payee, "10")).await });
+    eventually("the payment is appended", || disk.waiting() > 0);
+    let outcome = node.run(node.engine.shutdown(Duration::from_millis(20)));
+    assert!(matches!(outcome, Err(ShutdownError::Deadline { in_flight: 1 })), "{outcome:?}");
+    assert!(!paying.is_finished(), "nobody knows the outcome yet");
+    let files = MemoryStorage::with_files(memory.files());
+    shut.open();
+    node.run(paying).expect("no panic").expect("paid after all");
+    node.kill();
+    let node = setup.on(files).start();
+    assert_eq!(node.available(&alice), amount("89.96"), "written, if not synced");
+    node.check_trial_balance();
+    node.shutdown();
+}
+
+#[test]
+fn the_end_after_a_failed_log_says_so() {
+    let disk = FaultyStorage::new();
+    let setup = Setup::new(disk.clone());
+    let node = setup.start();
+    let (alice, bob) = (node.party("alice"), node.party("bob"));
+    node.run(node.engine.fund(&alice.caller, fund(&alice, "100"))).expect("funded");
+    disk.fail(Fault { on: On::Sync, nth: 1, kind: std::io::ErrorKind::Other, lasting: false });
+    let unknown = node.run(node.engine.pay(&alice.caller, pay(&alice, bob.wallet, "10")));
+    assert_eq!(unknown.map(drop), Err(Refusal::OutcomeUnknown));
+    let outcome = node.run(node.engine.shutdown(PATIENCE));
+    assert!(matches!(outcome, Err(ShutdownError::Log(_) | ShutdownError::Snapshot(_))), "{outcome:?}");
+    assert_eq!(node.status.phase(), Phase::Failed);
+}

@@ -16,7 +16,6 @@ use crate::{
         read::{self, Reader, Slot},
         write::Writer,
     },
-    request::Query,
     respond::Reply,
     text,
 };
@@ -133,12 +132,7 @@ fn prose(reader: &mut Reader<'_>) -> read::Result<Box<str>> {
 
 /// `POST /v1/payments`, with `?dry_run=true` for an answer without effect.
 pub(crate) async fn pay(call: &Call<'_>) -> Result<Reply, Problem> {
-    let dry_run = match call.query {
-        None => false,
-        query => {
-            Query::parse(query, &["dry_run"])?.parsed("dry_run", "true or false", boolean)?.unwrap_or(false)
-        }
-    };
+    let dry_run = call.query.parsed("dry_run", "true or false", boolean)?.unwrap_or(false);
     let metadata_bytes_max = call.gateway.settings.metadata_bytes_max;
     let mut request = Reader::document(call.json(), |r| PaymentRequest::read(r, metadata_bytes_max))?;
     let key = idempotency::key(call.headers, request.key.take())?;
@@ -182,7 +176,6 @@ fn boolean(text: &str) -> Option<bool> {
 
 /// `GET /v1/payments/{payment_id}`.
 pub(crate) async fn read(call: &Call<'_>) -> Result<Reply, Problem> {
-    Query::parse(call.query, &[])?;
     let id = call.param("payment_id").and_then(|text| text.parse::<PaymentId>().ok());
     let id = id.ok_or_else(|| {
         Problem::new(Kind::NotFound).saying("There is no such payment that this key may see.")

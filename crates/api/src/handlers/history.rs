@@ -86,7 +86,7 @@ pub(crate) async fn payments(call: &Call<'_>) -> Result<Reply, Problem> {
         };
         let audience = match known {
             Some((same, audience)) if same == payer => audience,
-            _ => payments::audience(call, caller, item).await,
+            _ => payments::audience(call, caller, item),
         };
         known = Some((payer, audience));
         audiences.push(audience);

@@ -182,7 +182,7 @@ pub(crate) async fn read(call: &Call<'_>) -> Result<Reply, Problem> {
     })?;
     let caller = call.caller()?;
     let found = call.engine.transaction(caller.agent, id).await?;
-    let audience = audience(call, caller, &found).await;
+    let audience = audience(call, caller, &found);
     let mut writer = Writer::new(640, call.amounts);
     writer.object(|w| transaction(w, &found, audience));
     Ok(Reply::json(StatusCode::OK, writer))
@@ -196,13 +196,13 @@ pub(super) enum Audience {
 }
 
 /// As whom the caller sees a transaction.
-pub(super) async fn audience(call: &Call<'_>, caller: &Caller, found: &Transaction) -> Audience {
+pub(super) fn audience(call: &Call<'_>, caller: &Caller, found: &Transaction) -> Audience {
     match found {
         Transaction::Funding(_) => Audience::Payer,
-        Transaction::Payment(receipt) => match call.engine.wallet(caller, receipt.payment.payer).await {
-            Ok(_) => Audience::Payer,
-            Err(_) => Audience::Payee,
-        },
+        Transaction::Payment(receipt) if call.engine.owns(caller.agent, receipt.payment.payer) => {
+            Audience::Payer
+        }
+        Transaction::Payment(_) => Audience::Payee,
     }
 }
 

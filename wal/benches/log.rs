@@ -1,7 +1,9 @@
-//! What the log costs: appending, committing in groups on a real file, replaying; and beside it the floor, which is one positioned
-//! write and one `fdatasync` of the same bytes into a preallocated file without any log around it.
+//! What the log costs: appending, committing in groups on a real file, replaying; and beside it the floor,
+//! which is one positioned write and one `fdatasync` of the same bytes into a preallocated file without any
+//! log around it.
 //!
-//! The files lie in `WAL_BENCH_DIRECTORY`, or in the temporary directory; put them on the disk that is to be measured.
+//! The files lie in `WAL_BENCH_DIRECTORY`, or in the temporary directory; put them on the disk that is to be
+//! measured.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::fs::File;
@@ -124,7 +126,8 @@ impl StorageFile for Discard {
     }
 }
 
-/// `append_with` alone while the log thread works beside it, and both together: what the processor spends per record.
+/// `append_with` alone while the log thread works beside it, and both together: what the processor spends per
+/// record.
 fn append_to_nowhere(criterion: &mut Criterion) {
     let options = Options { segment_bytes: 1 << 30, ..Options::default() };
     let (wal, done) = start(Arc::new(Discard), options);

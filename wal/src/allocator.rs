@@ -1,12 +1,13 @@
 //! The allocator thread: makes segments ahead of their use, so that no commit ever waits for one.
 //!
-//! A segment is made under a temporary name, filled with real zeros (a sync of a batch then changes no metadata, which halves
-//! its cost against extents that are merely reserved), gets its identity, is synced, renamed, and its name is synced; only then
-//! is it handed to the appenders. Zeros are written and synced in chunks with rests between them, so that commits on the same
-//! disk do not queue behind 64 MiB; when appenders are about to run out of segments there are no rests.
+//! A segment is made under a temporary name, filled with real zeros (a sync of a batch then changes no
+//! metadata, which halves its cost against extents that are merely reserved), gets its identity, is synced,
+//! renamed, and its name is synced; only then is it handed to the appenders. Zeros are written and synced in
+//! chunks with rests between them, so that commits on the same disk do not queue behind 64 MiB; when
+//! appenders are about to run out of segments there are no rests.
 //!
-//! A full disk is no error here: admission closes and the next try follows. Anything else poisons the log, because after
-//! a failed sync nobody knows what the directory holds.
+//! A full disk is no error here: admission closes and the next try follows. Anything else poisons the log,
+//! because after a failed sync nobody knows what the directory holds.
 
 use crate::error::is_full;
 use crate::intake::Place;
@@ -52,8 +53,8 @@ impl Mint {
         self.log
     }
 
-    /// Makes the next segment of a log that is durable up to `durable`. `go_on` is asked between chunks, may rest, and may end the
-    /// work.
+    /// Makes the next segment of a log that is durable up to `durable`. `go_on` is asked between chunks, may
+    /// rest, and may end the work.
     pub(crate) fn make(
         &mut self,
         durable: Lsn,
@@ -118,7 +119,8 @@ impl Mint {
         Ok(Some(file))
     }
 
-    /// The space of a half-made segment may be what the disk lacks. Should it stay, the next try removes it first.
+    /// The space of a half-made segment may be what the disk lacks. Should it stay, the next try removes it
+    /// first.
     fn remove_left_over(&self) {
         let _ = self.storage.remove(&temporary_name(self.next_number));
     }

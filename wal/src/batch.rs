@@ -1,7 +1,7 @@
 //! Batches: what one write and one sync make durable together. Pure functions over byte slices.
 //!
-//! A batch is a batch frame, any number of record frames, and at the end of a full segment one seal frame. The payload of the
-//! batch frame (positions within the frame):
+//! A batch is a batch frame, any number of record frames, and at the end of a full segment one seal frame.
+//! The payload of the batch frame (positions within the frame):
 //!
 //! ```text
 //! 16..48  chain value: BLAKE3, keyed with the previous chain value, over bytes 48.. of the batch
@@ -11,9 +11,10 @@
 //! 68..72  records in it, u32 LE
 //! ```
 //!
-//! The batch is the unit of recovery: sectors of an un-synced batch may survive a power cut in any order, so its frames say
-//! nothing one by one. But the batch after it is only ever written once this one is durable, so a sound header of a later batch
-//! proves that every earlier batch was durable. A batch without records is a watermark: it only proves that much.
+//! The batch is the unit of recovery: sectors of an un-synced batch may survive a power cut in any order, so
+//! its frames say nothing one by one. But the batch after it is only ever written once this one is durable,
+//! so a sound header of a later batch proves that every earlier batch was durable. A batch without records is
+//! a watermark: it only proves that much.
 
 use crate::Lsn;
 use crate::frame::{self, FRAME_HEADER, Flaw, Kind, read_u32, read_u64};
@@ -67,8 +68,8 @@ pub(crate) fn begin(buffer: &mut Vec<u8>, at: Lsn) {
     frame::put(buffer, Kind::Batch, at, &[0; PAYLOAD_BYTES]);
 }
 
-/// Completes a batch that starts at `at`: checksums of all frames, header, chain. Returns where the log stands after it, and the
-/// number of its records.
+/// Completes a batch that starts at `at`: checksums of all frames, header, chain. Returns where the log
+/// stands after it, and the number of its records.
 pub(crate) fn finish(bytes: &mut [u8], at: Lsn, seed: u32, before: &Tip) -> (Tip, u32) {
     assert!(at >= before.end, "batches go forwards");
     let records = seal_frames(bytes, at, seed);
@@ -99,7 +100,8 @@ fn seal_frames(bytes: &mut [u8], at: Lsn, seed: u32) -> u32 {
     records
 }
 
-/// Reads the header of the batch that should start at `at`. `room` is what the segment has left from there on.
+/// Reads the header of the batch that should start at `at`. `room` is what the segment has left from there
+/// on.
 pub(crate) fn header(bytes: &[u8], at: Lsn, seed: u32, room: u64) -> Result<BatchHeader, Flaw> {
     let frame = frame::open(bytes.get(..BATCH_FRAME).unwrap_or(bytes), at, seed)?;
     if frame.kind != Kind::Batch || frame.payload.len() != PAYLOAD_BYTES {

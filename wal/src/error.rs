@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// What can go wrong with a log. After a write or sync error the outcome of everything that waits is unknown, and nothing but a
-/// restart tells what is durable.
+/// What can go wrong with a log. After a write or sync error the outcome of everything that waits is unknown,
+/// and nothing but a restart tells what is durable.
 #[derive(Debug, Error)]
 pub enum Error {
     /// Another process, or another opener in this one, uses the directory.
@@ -85,8 +85,9 @@ pub enum Refused {
     /// A write or sync failed earlier; only a restart helps.
     #[error("the log stopped after an error")]
     Poisoned,
-    /// The current segment is full and no other is ready. Passes once space is back.
-    #[error("the log has no room: the next segment cannot be allocated")]
+    /// The current segment is full and no other is ready: the disk is full, or too slow to make segments as
+    /// fast as they are used. Admission closed before. Passes by itself.
+    #[error("the log has no room: the next segment is not allocated")]
     Full,
     /// The log was closed.
     #[error("the log is closed")]

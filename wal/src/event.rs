@@ -13,14 +13,14 @@ const POOLED_MAX: usize = 8;
 /// Bytes in front of a batch where its segment's link goes when it is the first of its segment.
 pub(crate) const LEAD_BYTES: usize = crate::segment::SECTOR;
 
-/// News from the log thread, in log order. `T` is the companion: an opaque value that travels with a batch and comes back once
-/// the batch is durable.
+/// News from the log thread, in log order. `T` is the companion: an opaque value that travels with a batch
+/// and comes back once the batch is durable.
 #[derive(Debug)]
 pub enum Event<T> {
     /// A batch is durable.
     Committed(Committed<T>),
-    /// A write or sync failed: the outcome of everything that waited is unknown. Comes at most once, with every companion that was
-    /// waiting, and is the last event.
+    /// A write or sync failed: the outcome of everything that waited is unknown. Comes at most once, with
+    /// every companion that was waiting, and is the last event.
     Poisoned {
         /// What failed.
         error: Arc<Error>,
@@ -29,7 +29,8 @@ pub enum Event<T> {
     },
 }
 
-/// A durable batch. The records stay in the buffer they were written from, which goes back to the log on drop.
+/// A durable batch. The records stay in the buffer they were written from, which goes back to the log on
+/// drop.
 pub struct Committed<T> {
     /// Companions of the batch in the order of arrival.
     pub companions: Vec<T>,
@@ -67,7 +68,8 @@ impl<T> fmt::Debug for Committed<T> {
     }
 }
 
-/// What one batch cost. `bytes == 0`: companions only, nothing was written or synced. `records == 0` and `bytes > 0`: a watermark.
+/// What one batch cost. `bytes == 0`: companions only, nothing was written or synced. `records == 0` and
+/// `bytes > 0`: a watermark.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 pub struct BatchStats {
     /// Records in the batch.
@@ -112,8 +114,8 @@ impl Drop for Buffer {
     }
 }
 
-/// Buffers of the usual size. Memory that was never touched costs nothing, so each has the full size from the start and an append
-/// never has to grow one.
+/// Buffers of the usual size. Memory that was never touched costs nothing, so each has the full size from the
+/// start and an append never has to grow one.
 pub(crate) struct Pool {
     buffer_bytes: usize,
     free: Mutex<Vec<Vec<u8>>>,

@@ -10,10 +10,10 @@
 //! 16..    payload, then zero bytes up to a multiple of 8
 //! ```
 //!
-//! The checksum starts from the segment's seed (log, segment number, random salt) and covers the 16 header bytes with the
-//! *upper* half of the Lsn standing where the checksum goes, then payload and padding. So a frame is valid only at its own
-//! position of its own segment, and the checksum runs over one contiguous slice when a frame is sealed.
-//! Bytes that are all zero never validate: the magic is not zero.
+//! The checksum starts from the segment's seed (log, segment number, random salt) and covers the 16 header
+//! bytes with the *upper* half of the Lsn standing where the checksum goes, then payload and padding. So a
+//! frame is valid only at its own position of its own segment, and the checksum runs over one contiguous
+//! slice when a frame is sealed. Bytes that are all zero never validate: the magic is not zero.
 
 use crate::Lsn;
 use std::fmt;
@@ -101,7 +101,8 @@ pub(crate) const fn frame_bytes(payload_bytes: usize) -> usize {
     FRAME_HEADER + payload_bytes.next_multiple_of(ALIGN)
 }
 
-/// Appends a frame without its checksum, which [`seal`] fills in later. Never allocates while `buffer` has the room.
+/// Appends a frame without its checksum, which [`seal`] fills in later. Never allocates while `buffer` has
+/// the room.
 pub(crate) fn put(buffer: &mut Vec<u8>, kind: Kind, lsn: Lsn, payload: &[u8]) {
     let length = u32::try_from(payload.len()).expect("record sizes are limited to u32");
     let (_, low) = lsn.halves();
@@ -169,7 +170,8 @@ pub(crate) fn open(bytes: &[u8], lsn: Lsn, seed: u32) -> Result<Frame<'_>, Flaw>
     Ok(Frame { kind: outline.kind, payload, bytes: outline.bytes })
 }
 
-/// Whether a frame of this kind might start here: a quick look before [`open`], for searches over many positions.
+/// Whether a frame of this kind might start here: a quick look before [`open`], for searches over many
+/// positions.
 pub(crate) fn resembles(bytes: &[u8], kind: Kind) -> bool {
     bytes.len() >= FRAME_HEADER && bytes[0..2] == MAGIC && bytes[2] == VERSION && bytes[3] == kind as u8
 }

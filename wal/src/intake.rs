@@ -1,11 +1,13 @@
-//! The open batch and everything that is decided under the appenders' lock: positions, when a batch is full, when a segment is.
+//! The open batch and everything that is decided under the appenders' lock: positions, when a batch is full,
+//! when a segment is.
 //!
-//! Owner: the mutex in [`crate::shared`]. Pure but for two atomics that it publishes; no I/O, no checksums, no waiting. A batch is
-//! closed by the log thread when it takes it, or by an appender when it is full or its segment is; batches leave in the order of
-//! their positions.
+//! Owner: the mutex in [`crate::shared`]. Pure but for two atomics that it publishes; no I/O, no checksums,
+//! no waiting. A batch is closed by the log thread when it takes it, or by an appender when it is full or its
+//! segment is; batches leave in the order of their positions.
 //!
-//! Invariants: the current segment always has room behind the open batch for a watermark and for a batch that only seals
-//! ([`RESERVE_BYTES`]), so that both close and a change of segment need no space that is not there. A batch lies in one segment.
+//! Invariants: the current segment always has room behind the open batch for a watermark and for a batch that
+//! only seals ([`RESERVE_BYTES`]), so that both close and a change of segment need no space that is not
+//! there. A batch lies in one segment.
 
 use crate::batch::{self, BATCH_FRAME, SEAL_FRAME};
 use crate::event::{Buffer, Pool};
@@ -72,6 +74,7 @@ enum Status {
 /// What the allocator is doing, so that it is woken only when it cares.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum AllocatorState {
+    /// Makes a segment.
     Busy,
     /// Waits until a segment is wanted.
     Idle,
@@ -146,7 +149,8 @@ impl<T> Intake<T> {
         }
     }
 
-    /// Takes a record. `large` is a buffer made for it outside the lock when it does not fit into an ordinary batch.
+    /// Takes a record. `large` is a buffer made for it outside the lock when it does not fit into an ordinary
+    /// batch.
     pub(crate) fn append(
         &mut self,
         payload: &[u8],
@@ -200,7 +204,8 @@ impl<T> Intake<T> {
         (self.status == Status::Closing).then_some(Work::Over)
     }
 
-    /// An empty batch, which proves the one before it durable. `None` when there is no segment to write it to.
+    /// An empty batch, which proves the one before it durable. `None` when there is no segment to write it
+    /// to.
     pub(crate) fn watermark(&mut self) -> Option<Batch<T>> {
         assert!(self.closed.is_empty() && self.at.is_none(), "a watermark follows everything else");
         if self.current.is_none() {
@@ -327,7 +332,8 @@ impl<T> Intake<T> {
         self.published.advance_appended(self.end);
     }
 
-    /// Closes a batch that takes nothing more. Rare (once per `batch_bytes_max`), so the containers are made here.
+    /// Closes a batch that takes nothing more. Rare (once per `batch_bytes_max`), so the containers are made
+    /// here.
     fn close_full_batch(&mut self, seals: bool) {
         let spare = Spare::new(&self.pool, self.companions.len());
         let batch = self.close_batch(spare, seals);
@@ -360,8 +366,8 @@ impl<T> Intake<T> {
         self.published.set_admission(admission);
     }
 
-    /// Whether what is admitted now will find room: another segment is ready, or the current one is less than half full and
-    /// the next is being made. Half a segment is what everything that was admitted before has to fit into.
+    /// Whether what is admitted now will find room: another segment is ready, or one is being made and the
+    /// current one is not yet half full. The other half is for what was admitted before.
     fn has_prospects(&self) -> bool {
         let Some(current) = &self.current else {
             return !self.ready.is_empty();

@@ -52,8 +52,8 @@ pub(crate) struct Parts<T> {
 }
 
 impl Log {
-    /// Locks the directory, makes everything in it durable, and only then reads and judges the last segments. The segments before
-    /// are verified when they are replayed or read. An empty directory is an empty log.
+    /// Locks the directory, makes everything in it durable, and only then reads and judges the last segments.
+    /// The segments before are verified when they are replayed or read. An empty directory is an empty log.
     ///
     /// Nothing is changed: [`Error::Corrupt`] leaves the files as they were.
     pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Log, Error> {
@@ -89,7 +89,8 @@ impl Log {
         self.tip.end
     }
 
-    /// What recovery could not tell apart, as a sentence for the operator. `None`: there was nothing to doubt.
+    /// What recovery could not tell apart, as a sentence for the operator. `None`: there was nothing to
+    /// doubt.
     pub fn residual_risk(&self) -> Option<&str> {
         self.residual_risk.as_deref()
     }
@@ -99,10 +100,12 @@ impl Log {
         Reader::new(Arc::clone(&self.published))
     }
 
-    /// Calls `visit` for every record at or above `from`, in log order, and verifies checksums, positions and chain on the way.
+    /// Calls `visit` for every record at or above `from`, in log order, and verifies checksums, positions and
+    /// chain on the way.
     ///
-    /// `from` is where a record or batch begins or the log ends; anything below [`Log::begin`] means all of it. Verification starts
-    /// with the segment that holds `from`. Nothing of a batch is visited before all of it was verified.
+    /// `from` is where a record or batch begins or the log ends; anything below [`Log::begin`] means all of
+    /// it. Verification starts with the segment that holds `from`. Nothing of a batch is visited before all
+    /// of it was verified.
     pub fn replay<E>(
         &self,
         from: Lsn,
@@ -155,10 +158,11 @@ impl Log {
         Scan::open(&*self.storage, identity, end)
     }
 
-    /// Makes sure that a fresh segment is at hand and starts the log thread. `sink` runs on the log thread, in log order; it must
-    /// be quick and must never wait for the log.
+    /// Makes sure that a fresh segment is at hand and starts the log thread. `sink` runs on the log thread,
+    /// in log order; it must be quick and must never wait for the log.
     ///
-    /// On a full disk the log starts read-only ([`crate::Admission::ReadOnly`]) and opens by itself once there is space.
+    /// On a full disk the log starts read-only ([`crate::Admission::ReadOnly`]) and opens by itself once
+    /// there is space.
     pub fn start<T: Send + 'static>(
         self,
         sink: impl FnMut(Event<T>) + Send + 'static,
@@ -170,7 +174,7 @@ impl Log {
         for name in &self.temporaries {
             self.remove(name)?;
         }
-        self.remove_small_blanks()?;
+        self.discard_small_blanks()?;
         let mut ready = Vec::new();
         for identity in &self.identities[self.blank_from..] {
             let file = open_segment(&*self.storage, identity.number, Access::Write)?;
@@ -207,21 +211,21 @@ impl Log {
         Ok(Mint::new(Arc::clone(&self.storage), log, number, base))
     }
 
-    /// Segments kept ready by a start with smaller records cannot take the largest record of today. They were never written to.
-    fn remove_small_blanks(&mut self) -> Result<(), Error> {
+    /// Segments kept ready by a start with smaller records cannot take the largest record of today. They were
+    /// never written to, so they are made anew.
+    fn discard_small_blanks(&mut self) -> Result<(), Error> {
         let needed = capacity_min(self.options.record_bytes_max);
         if self.identities[self.blank_from..].iter().all(|identity| identity.capacity >= needed) {
             return Ok(());
         }
-        // From the last to the first, so that an interruption leaves no gap in the numbers.
-        while self.identities.len() > self.blank_from {
+        // From the last to the second, so that an interruption leaves no gap in the numbers. The first stays
+        // until its successor takes its name: a sealed segment is always followed by another.
+        while self.identities.len() > self.blank_from + 1 {
             let identity = self.identities.pop().expect("there is one");
             self.remove(&file_name(identity.number))?;
             self.storage.sync_directory().map_err(|source| Error::SyncDirectory { source })?;
         }
-        if self.identities.is_empty() {
-            self.log = None;
-        }
+        self.identities.truncate(self.blank_from);
         Ok(())
     }
 
@@ -254,8 +258,9 @@ pub(crate) fn publish(storage: Arc<dyn Storage>, survey: &Survey, judged: &Judge
 
 fn describe_risk(torn: &Torn) -> String {
     format!(
-        "segment {} holds an incomplete batch between lsn {} and {} ({}): cut short by a crash and never acknowledged, or \
-         acknowledged in the last moment before the stop and damaged since; the log cannot tell which",
+        "segment {} holds an incomplete batch between lsn {} and {} ({}): cut short by a crash and never \
+         acknowledged, or acknowledged in the last moment before the stop and damaged since; the log cannot \
+         tell which",
         torn.segment, torn.from, torn.to, torn.flaw
     )
 }

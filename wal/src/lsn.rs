@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Byte position in the log of one partition. The position of a record is the position of the first byte of its frame;
-/// positions only grow and are never used again, also not across a restart.
+/// Byte position in the log of one partition. The position of a record is the position of the first byte of
+/// its frame; positions only grow and are never used again, also not across a restart.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(u64);
 

@@ -1,8 +1,9 @@
-//! Tools that look at a log without opening it: no lock, no sync, nothing changed. Beside a running log they see a moment of it.
+//! Tools that look at a log without opening it: no lock, no sync, nothing changed. Beside a running log they
+//! see a moment of it.
 
 use crate::batch::Records;
 use crate::log::publish;
-use crate::recovery::{corrupt, survey};
+use crate::recovery::{Judged, Survey, Torn, corrupt, survey};
 use crate::scan::{Scan, Step};
 use crate::storage::Storage;
 use crate::{Error, Lsn, Options, ReplayError};
@@ -36,31 +37,45 @@ pub struct Report {
     pub records: u64,
     /// First damage, if any. Everything before it is sound.
     pub corruption: Option<Error>,
-    /// An incomplete batch behind the end, as a cut by a crash leaves it: segment, first and last position that is not zero.
-    pub torn: Option<(u64, Lsn, Lsn)>,
+    /// An incomplete batch behind the end, as a crash leaves it.
+    pub torn: Option<TornTail>,
+}
+
+/// Bytes behind the end of the log that look like a batch cut short.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct TornTail {
+    /// The segment they lie in.
+    pub segment: u64,
+    /// First position that is not zero.
+    pub from: Lsn,
+    /// Last position that is not zero, to the nearest 8 bytes.
+    pub to: Lsn,
 }
 
 /// Verifies every byte of every segment. `Err` only when the log could not be read; damage is in the report.
 pub fn verify(storage: Arc<dyn Storage>, options: Options) -> Result<Report, Error> {
-    let mut report = Report::default();
-    let outcome = survey(&*storage, false).and_then(|survey| {
+    options.validate()?;
+    let outcome = at_rest(|| {
+        let mut report = Report::default();
+        let survey = survey(&*storage, false)?;
         let judged = survey.judge(&*storage, &options, 0, |_, _, checked| {
             report.batches += 1;
             report.records += u64::from(checked.records);
         })?;
-        report.torn = judged.torn.map(|torn| (torn.segment, torn.from, torn.to));
-        Ok(())
+        report.torn = judged.torn.map(|Torn { segment, from, to, .. }| TornTail { segment, from, to });
+        report.stat = describe(&storage, &survey, &judged);
+        Ok(report)
     });
     match outcome {
-        Ok(()) => report.stat = stat(storage, options)?,
-        Err(error @ (Error::Corrupt { .. } | Error::Version { .. })) => report.corruption = Some(error),
-        Err(error) => return Err(error),
+        Err(error @ (Error::Corrupt { .. } | Error::Version { .. })) => {
+            Ok(Report { corruption: Some(error), ..Report::default() })
+        }
+        outcome => outcome,
     }
-    Ok(report)
 }
 
-/// Calls `visit` for every sound record at or above `from` and returns how many there were. On damage the records before it
-/// have been visited.
+/// Calls `visit` for every sound record at or above `from` and returns how many there were. On damage the
+/// records before it have been visited.
 pub fn dump<E>(
     storage: Arc<dyn Storage>,
     options: Options,
@@ -77,6 +92,7 @@ pub fn dump<E>(
         }
         let mut tip = link;
         let mut scan = Scan::open(&*storage, identity, identity.limit())?;
+        let mut suspected = None;
         loop {
             match scan.next(&tip)? {
                 Step::Batch { at, bytes, checked } => {
@@ -88,12 +104,17 @@ pub fn dump<E>(
                 }
                 Step::End => break,
                 Step::Flawed(flaw) => {
-                    let (rest, at) = (scan.rest()?, scan.at());
-                    if rest.batches.iter().any(|(later, _)| *later > at) {
+                    let at = scan.at();
+                    if !scan.rest()?.batches.iter().any(|(later, _)| *later > at) {
+                        break;
+                    }
+                    // A running log may have written both batches between the two looks; a third one tells.
+                    if suspected == Some(at) {
                         let what = format!("batch {}: {flaw}", tip.batch + 1);
                         return Err(corrupt(identity.number, identity.offset_of(at), at, what).into());
                     }
-                    break;
+                    suspected = Some(at);
+                    scan.look_again();
                 }
             }
         }
@@ -104,16 +125,38 @@ pub fn dump<E>(
 /// Sizes and positions, from the heads of the segments and the last batches.
 pub fn stat(storage: Arc<dyn Storage>, options: Options) -> Result<Stat, Error> {
     options.validate()?;
-    let survey = survey(&*storage, false)?;
-    let judged = survey.judge(&*storage, &options, survey.judge_from(), |_, _, _| {})?;
+    at_rest(|| {
+        let survey = survey(&*storage, false)?;
+        let judged = survey.judge(&*storage, &options, survey.judge_from(), |_, _, _| {})?;
+        Ok(describe(&storage, &survey, &judged))
+    })
+}
+
+fn describe(storage: &Arc<dyn Storage>, survey: &Survey, judged: &Judged) -> Stat {
+    let published = publish(Arc::clone(storage), survey, judged);
+    let durable = published.durable();
     let segments_ready = (survey.segments.len() - judged.blank_from) as u64;
-    let published = publish(Arc::clone(&storage), &survey, &judged);
-    let mut stat = Stat { segments_ready, begin: published.begin(), ..Stat::default() };
-    stat.durable = published.durable();
-    stat.appended = published.durable();
+    let mut stat =
+        Stat { segments_ready, begin: published.begin(), durable, appended: durable, ..Stat::default() };
     for segment in published.segments() {
         stat.segments += 1;
         stat.segment_bytes += segment.identity.capacity;
     }
-    Ok(stat)
+    stat
+}
+
+/// Judges until two looks agree: a running log moves on between the look at the heads and the look at the
+/// batches, and what that resembles is damage, each time in another place. Real damage stays where it is.
+fn at_rest<R>(mut judge: impl FnMut() -> Result<R, Error>) -> Result<R, Error> {
+    let mut suspected = None;
+    loop {
+        match judge() {
+            Err(Error::Corrupt { segment, offset, lsn, what }) => {
+                if suspected.replace((segment, offset)) == Some((segment, offset)) {
+                    return Err(corrupt(segment, offset, lsn, what));
+                }
+            }
+            outcome => return outcome,
+        }
+    }
 }

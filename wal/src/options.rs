@@ -7,7 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Monotonic time since some fixed moment. Used for statistics and the watermark only; nothing on disk depends on it.
+/// Monotonic time since some fixed moment. Used for statistics and the watermark only; nothing on disk
+/// depends on it.
 pub trait Clock: Send + Sync {
     /// Time since the clock's own zero.
     fn now(&self) -> Duration;
@@ -19,17 +20,19 @@ pub trait Entropy: Send + Sync {
     fn draw(&self) -> io::Result<u128>;
 }
 
-/// Settings of one log. Those about sizes may change between two starts; segments keep the size they were made with.
+/// Settings of one log. Those about sizes may change between two starts; segments keep the size they were
+/// made with.
 #[derive(Clone)]
 pub struct Options {
     /// Size of a new segment file in bytes; a multiple of 512, below 4 GiB.
     pub segment_bytes: u64,
     /// Largest payload of one record in bytes.
     pub record_bytes_max: u32,
-    /// A batch that has reached this size in bytes takes no further record, so that a long backlog is written in several batches
-    /// and the first replies do not wait for the last record. One record may be larger.
+    /// A batch that has reached this size in bytes takes no further record, so that a long backlog is written
+    /// in several batches and the first replies do not wait for the last record. One record may be larger.
     pub batch_bytes_max: u32,
-    /// How long the log rests after its last batch until it writes a watermark, which proves that batch durable.
+    /// How long the log rests after its last batch until it writes a watermark, which proves that batch
+    /// durable.
     pub watermark_after: Duration,
     /// Segments kept ready beyond the current one; at least 1.
     pub segments_ahead: u32,

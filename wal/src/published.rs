@@ -1,7 +1,8 @@
 //! What readers may see: the durable position, the segments below it, open files for reading.
 //!
-//! Shared by the log thread (the only one that moves `durable` and adds segments), the appenders (who move `appended` under
-//! their lock) and any number of readers. Invariant, asserted where each moves: `durable <= appended`.
+//! Shared by the log thread (the only one that moves `durable` and adds segments), the appenders (who move
+//! `appended` under their lock) and any number of readers. Invariant, asserted where each moves: `durable <=
+//! appended`.
 
 use crate::batch::Tip;
 use crate::segment::{Identity, file_name};
@@ -11,7 +12,8 @@ use crate::{Admission, Error, Lsn};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Files kept open for reading. A log has as many segments as it likes; a process has not as many descriptors.
+/// Files kept open for reading. A log has as many segments as it likes; a process has not as many
+/// descriptors.
 const OPEN_FILES_MAX: usize = 64;
 
 /// A segment that holds durable batches.
@@ -126,8 +128,9 @@ impl Published {
         }
     }
 
-    /// Waits until `durable` is above `position`, the log ended, or `timeout` went by; may return early. A waiter counts itself
-    /// before it looks, and the log thread moves `durable` before it looks for waiters, so neither misses the other.
+    /// Waits until `durable` is above `position`, the log ended, or `timeout` went by; may return early. A
+    /// waiter counts itself before it looks, and the log thread moves `durable` before it looks for waiters,
+    /// so neither misses the other.
     pub(crate) fn wait_above(&self, position: Lsn, timeout: Duration) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let gate = lock(&self.gate);

@@ -11,7 +11,8 @@ use std::sync::Arc;
 /// Bytes read at once in the hope that they hold the whole record.
 const GUESS_BYTES: usize = 1024;
 
-/// Reads durable records while the log is being written. Cheap to clone; never returns anything at or above the durable position.
+/// Reads durable records while the log is being written. Cheap to clone; never returns anything at or above
+/// the durable position.
 #[derive(Clone)]
 pub struct Reader {
     published: Arc<Published>,
@@ -63,8 +64,8 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// Follows the log from `from` on, which is where a record or batch begins, or the durable end; anything below the beginning
-    /// of the log means all of it.
+    /// Follows the log from `from` on, which is where a record or batch begins, or the durable end; anything
+    /// below the beginning of the log means all of it.
     pub fn tail(&self, from: Lsn) -> Tail {
         Tail::new(Arc::clone(&self.published), from)
     }
@@ -81,8 +82,9 @@ impl std::fmt::Debug for Reader {
     }
 }
 
-/// Why there is no sound frame at `lsn`: because none begins there, or because it is damaged? Only walking the segment tells, so
-/// that is done in this rare case: a lost record must never look like one that never was.
+/// Why there is no sound frame at `lsn`: because none begins there, or because it is damaged? Only walking
+/// the segment tells, so that is done in this rare case: a lost record must never look like one that never
+/// was.
 pub(crate) fn explain(
     file: Result<Arc<dyn crate::storage::StorageFile>, Error>,
     segment: &Segment,

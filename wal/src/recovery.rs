@@ -1,10 +1,12 @@
 //! Judges what a crash left behind: how far the log is valid, and whether a power cut explains the rest.
 //!
-//! Reads only; a corrupt log stays as it is found. The judgement is by batch. Batch n+1 is written only once batch n is durable,
-//! so exactly one batch, the last, may be incomplete, and *any* sound batch header (or link) beyond a bad batch proves that the bad
-//! batch had been durable: corruption. Without such proof a bad batch is a torn tail, was never acknowledged, and is ignored. What
-//! this cannot see (unless a segment was made since, which notes how far the log was durable): a last batch that was acknowledged and rotted before its watermark was written. That is reported as residual
-//! risk. Segments that took only a torn first batch stay as void; the next segment's link confirms that they count for nothing.
+//! Reads only; a corrupt log stays as it is found. The judgement is by batch. Batch n+1 is written only once
+//! batch n is durable, so exactly one batch, the last, may be incomplete, and *any* sound batch header (or
+//! link) beyond a bad batch proves that the bad batch had been durable: corruption. Without such proof a bad
+//! batch is a torn tail, was never acknowledged, and is ignored. What this cannot see (unless a segment was
+//! made since, which notes how far the log was durable): a last batch that was acknowledged and rotted before
+//! its watermark was written. That is reported as residual risk. Segments that took only a torn first batch
+//! stay as void; the next segment's link confirms that they count for nothing.
 
 use crate::batch::{Checked, Tip};
 use crate::frame::Flaw;
@@ -60,8 +62,9 @@ pub(crate) struct Torn {
     pub(crate) flaw: Flaw,
 }
 
-/// Reads the heads of all segments. With `settle` everything is synced first, and what was synced is read from the disk itself:
-/// after a crash the cache may show bytes that are not durable, or, after a failed sync, that never will be.
+/// Reads the heads of all segments. With `settle` everything is synced first, and what was synced is read
+/// from the disk itself: after a crash the cache may show bytes that are not durable, or, after a failed
+/// sync, that never will be.
 pub(crate) fn survey(storage: &dyn Storage, settle: bool) -> Result<Survey, Error> {
     let place = || storage.place();
     let names = storage.list().map_err(|source| Error::Directory { place: place(), source })?;
@@ -127,13 +130,11 @@ impl Survey {
         self.segments.first().map(|surveyed| surveyed.identity.log)
     }
 
-    /// Where judging must begin so that the end of the log is known for sure: the last segment that may hold batches, and the one
-    /// before, in case the last took none.
+    /// Where judging must begin so that the end of the log is known for sure: the last segment that may hold
+    /// batches, and the one before, in case the last took none.
     pub(crate) fn judge_from(&self) -> usize {
-        let linked = |surveyed: &&Surveyed| surveyed.link.is_some();
-        let skipped = self.segments.iter().filter(linked).count().saturating_sub(2);
-        let mut indexes = self.segments.iter().enumerate().filter(|(_, surveyed)| surveyed.link.is_some());
-        indexes.nth(skipped).map_or(0, |(index, _)| if skipped == 0 { 0 } else { index })
+        let linked = |index: &usize| self.segments[*index].link.is_some();
+        (0..self.segments.len()).rev().filter(linked).nth(1).unwrap_or(0)
     }
 
     /// Judges the segments from index `from` on; `visit` sees every valid batch.
@@ -161,7 +162,8 @@ impl Survey {
         Ok(judge.judged)
     }
 
-    /// Ends of the segments before index `from`, as later links state them. Nothing is read; replay checks them.
+    /// Ends of the segments before index `from`, as later links state them. Nothing is read; replay checks
+    /// them.
     fn ends_by_links(&self, from: usize) -> Result<Vec<Option<Lsn>>, Error> {
         let mut ends = vec![None; from];
         let mut before = Tip { end: Lsn::ZERO, batch: 0, chain: [0; 32] };
@@ -298,8 +300,8 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Each segment tells how far the log was durable when it was made, so also a segment that is lost without a trace, or
-    /// replaced by an older copy of itself, is missed.
+    /// Each segment tells how far the log was durable when it was made, so also a segment that is lost
+    /// without a trace, or replaced by an older copy of itself, is missed.
     fn check_floor(&self) -> Result<(), Error> {
         let end = self.judged.tip.end;
         match self.segments.iter().find(|surveyed| surveyed.identity.durable > end) {

@@ -1,6 +1,8 @@
-//! Sequential reading of one segment, batch by batch, with every check there is. Used by recovery, replay, and the offline tools.
+//! Sequential reading of one segment, batch by batch, with every check there is. Used by recovery, replay,
+//! and the offline tools.
 //!
-//! Memory: one window of [`WINDOW_BYTES`], or one batch if that is larger; a batch is never larger than what its segment has left.
+//! Memory: one window of [`WINDOW_BYTES`], or one batch if that is larger; a batch is never larger than what
+//! its segment has left.
 
 use crate::batch::{self, BATCH_FRAME, Checked, Tip};
 use crate::frame::{ALIGN, Flaw, Kind, resembles};
@@ -77,7 +79,8 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// From the first batch on up to `stop`, which is where the valid part is known to end, or the segment's limit.
+    /// From the first batch on up to `stop`, which is where the valid part is known to end, or the segment's
+    /// limit.
     pub(crate) fn new(identity: Identity, file: Arc<dyn StorageFile>, stop: Lsn) -> Scan {
         let window = Window::new(file, identity.number, identity.offset_of(stop));
         Scan { identity, seed: identity.seed(), window, at: identity.first(), stop, sealed: None }
@@ -91,6 +94,11 @@ impl Scan {
     /// Position of the next batch.
     pub(crate) fn at(&self) -> Lsn {
         self.at
+    }
+
+    /// Forgets what was read ahead.
+    pub(crate) fn look_again(&mut self) {
+        self.window.bytes.clear();
     }
 
     /// Where the next segment begins, once the seal was read.
@@ -121,14 +129,15 @@ impl Scan {
         }
     }
 
-    /// Looks at everything from the next batch's position to the end of the segment: what is there that is not zero, and is any
-    /// of it the sound header of a batch?
+    /// Looks at everything from the next batch's position to the end of the segment: what is there that is
+    /// not zero, and is any of it the sound header of a batch?
     pub(crate) fn rest(&mut self) -> Result<Rest, Error> {
         let mut rest = Rest::default();
         let mut at = self.at;
         while at < self.stop {
             let bytes = self.window.view(self.identity.offset_of(at), BATCH_FRAME as u64)?;
-            // The last positions of a view are looked at in the next one, where the bytes behind them are in sight as well.
+            // The last positions of a view are looked at in the next one, where the bytes behind them are in
+            // sight as well.
             let last_view = at.plus(bytes.len() as u64) == self.stop;
             let usable = if last_view { bytes.len() } else { bytes.len() - BATCH_FRAME + ALIGN };
             if bytes.iter().any(|byte| *byte != 0) {

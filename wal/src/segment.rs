@@ -1,17 +1,18 @@
-//! Segments: files of fixed size that together make up the log. Pure: names, the two sectors at the start of each file, and
-//! where a position lies in a file.
+//! Segments: files of fixed size that together make up the log. Pure: names, the two sectors at the start of
+//! each file, and where a position lies in a file.
 //!
 //! ```text
 //!    0..512   identity: written and synced before the file gets its name
-//!  512..1024  link: where the log stood when this segment took its first batch; written together with that batch
+//!  512..1024  link: where the log stood before the first batch here; written together with that batch
 //! 1024..      batches, then zeros up to the capacity
 //! ```
 //!
-//! Segment n+1 begins at the position where segment n's *capacity* ends, so positions are known before a segment is full. The
-//! identity can be made ahead of time, which keeps a change of segment free of metadata operations (and a full disk out of the
-//! commit path); only the link needs the end of the segment before. A segment without a sound link holds nothing durable, because
-//! link and first batch are synced together. A link does not have to name the end of a *sealed* segment: after a restart it
-//! states where the previous one validly ended, and what stands behind that is void.
+//! Segment n+1 begins at the position where segment n's *capacity* ends, so positions are known before a
+//! segment is full. The identity can be made ahead of time, which keeps a change of segment free of metadata
+//! operations (and a full disk out of the commit path); only the link needs the end of the segment before. A
+//! segment without a sound link holds nothing durable, because link and first batch are synced together. A
+//! link does not have to name the end of a *sealed* segment: after a restart it states where the previous one
+//! validly ended, and what stands behind that is void.
 
 use crate::Lsn;
 use crate::batch::{BATCH_FRAME, Chain, SEAL_FRAME, Tip};
@@ -128,14 +129,17 @@ pub(crate) fn decode_link(sector: &Sector, seed: u32) -> Result<Tip, Flaw> {
     if sector[8] != VERSION {
         return Err(Flaw::Version(sector[8]));
     }
-    Ok(Tip {
-        end: Lsn::new(read_u64(sector, 16)),
-        batch: read_u64(sector, 24),
-        chain: *sector[32..].first_chunk().expect("within the sector"),
-    })
+    let batch = read_u64(sector, 24);
+    if batch == u64::MAX {
+        // No batch could follow it.
+        return Err(Flaw::Sequence);
+    }
+    let chain = *sector[32..].first_chunk().expect("within the sector");
+    Ok(Tip { end: Lsn::new(read_u64(sector, 16)), batch, chain })
 }
 
-/// Where a log stands before its first batch. The chain starts from the log's random identity, so no two logs share a chain.
+/// Where a log stands before its first batch. The chain starts from the log's random identity, so no two logs
+/// share a chain.
 pub(crate) fn genesis(log: u128) -> Tip {
     let chain: Chain = blake3::derive_key("agentpay wal 2026-11 genesis of the chain", &log.to_le_bytes());
     Tip { end: Lsn::ZERO, batch: 0, chain }
@@ -146,7 +150,8 @@ pub(crate) const fn capacity_min(record_bytes: u32) -> u64 {
     HEAD_BYTES + BATCH_FRAME as u64 + frame_bytes(record_bytes as usize) as u64 + RESERVE_BYTES
 }
 
-/// `0000000001.wal`: sorts by number, and is as long as the temporary name, so that a directory never grows by a rename.
+/// `0000000001.wal`: sorts by number, and is as long as the temporary name, so that a directory never grows
+/// by a rename.
 pub(crate) fn file_name(number: u64) -> String {
     format!("{number:010}.wal")
 }

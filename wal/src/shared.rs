@@ -1,6 +1,7 @@
 //! The lock between appenders, log thread and allocator, and how they wake each other.
 //!
-//! A thread is woken only when it has said that it sleeps, so an append beside a busy log thread makes no system call.
+//! A thread is woken only when it has said that it sleeps, so an append beside a busy log thread makes no
+//! system call.
 
 use crate::event::Pool;
 use crate::frame::frame_bytes;
@@ -80,8 +81,8 @@ impl<T> Shared<T> {
         lock(&self.intake).next(spare)
     }
 
-    /// The log thread's next work. With `watermark_due`, a moment of the options' clock, a watermark is the work when nothing
-    /// else came by then, and before the end.
+    /// The log thread's next work. With `watermark_due`, a moment of the options' clock, a watermark is the
+    /// work when nothing else came by then, and before the end.
     pub(crate) fn wait(&self, spare: &mut Option<Spare<T>>, mut watermark_due: Option<Duration>) -> Work<T> {
         let mut intake = lock(&self.intake);
         loop {

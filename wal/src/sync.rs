@@ -1,5 +1,6 @@
-//! Locks, condition variables, atomics and threads of the commit path, in one place so that the model checker runs the very
-//! same code: with the feature `shuttle` they are its own, otherwise those of the standard library.
+//! Locks, condition variables, atomics and threads of the commit path, in one place so that the model checker
+//! runs the very same code: with the feature `shuttle` they are its own, otherwise those of the standard
+//! library.
 
 #[cfg(not(feature = "shuttle"))]
 pub(crate) use std::{

@@ -49,8 +49,9 @@ impl Tail {
 
     /// The next records. `None` when nothing became durable within `timeout`.
     ///
-    /// [`ReadError::Ended`] when everything was delivered and nothing will follow. [`ReadError::NotDurable`] when the tail began
-    /// beyond the durable end, [`ReadError::NotARecord`] when it began where nothing begins. Each record's checksum is verified.
+    /// [`ReadError::Ended`] when everything was delivered and nothing will follow. [`ReadError::NotDurable`]
+    /// when the tail began beyond the durable end, [`ReadError::NotARecord`] when it began where nothing
+    /// begins. Each record's checksum is verified.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<TailBatch>, ReadError> {
         let started = Instant::now();
         loop {
@@ -80,7 +81,8 @@ impl Tail {
         }
     }
 
-    /// Moves the cursor over what is durable: to the next segment, or over some frames. `None`: no record among them.
+    /// Moves the cursor over what is durable: to the next segment, or over some frames. `None`: no record
+    /// among them.
     fn advance(&mut self, durable: Lsn) -> Result<Option<TailBatch>, ReadError> {
         let (segment, next) = self.published.locate(self.cursor);
         let segment = segment.ok_or(ReadError::NotARecord)?;

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A running log. Cheap to clone; all clones are the same log. When the last clone goes, the log is closed.
-pub struct Wal<T: Send + 'static>(Arc<Running<T>>);
+pub struct Wal<T>(Arc<Running<T>>);
 
 /// Whether new work should be let in.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -18,14 +18,14 @@ pub struct Wal<T: Send + 'static>(Arc<Running<T>>);
 pub enum Admission {
     /// There is room.
     Open,
-    /// The next segment cannot be allocated (or the log is closed). What was admitted before still fits. Opens by itself when
-    /// space comes back.
+    /// The next segment cannot be allocated (or the log is closed). What was admitted before still fits as
+    /// long as it is less than half a segment. Opens by itself when space comes back.
     ReadOnly,
     /// A write or sync failed; nothing will be taken until a restart.
     Poisoned,
 }
 
-struct Running<T: Send + 'static> {
+struct Running<T> {
     shared: Arc<Shared<T>>,
     ending: Mutex<Option<Ending>>,
 }
@@ -54,17 +54,20 @@ impl<T: Send + 'static> Wal<T> {
         let ending = Ending { threads: [log, allocator], _lock: lock };
         Ok(Wal(Arc::new(Running { shared, ending: Mutex::new(Some(ending)) })))
     }
+}
 
+impl<T> Wal<T> {
     /// Appends a record and returns its position. The record is durable when its companion comes back in an
-    /// [`Event::Committed`]; `companion` makes it from the position, under the log's lock, so it must be quick.
+    /// [`Event::Committed`]; `companion` makes it from the position, under the log's lock, so it must be
+    /// quick.
     ///
     /// Copies the payload into the open batch; checksums are the log thread's work. Never waits for the disk.
     pub fn append_with(&self, payload: &[u8], companion: impl FnOnce(Lsn) -> T) -> Result<Lsn, Refused> {
         self.0.shared.append(payload, companion)
     }
 
-    /// No record: `companion` comes back once everything appended so far is durable. When nothing else waits, nothing is
-    /// written or synced for it.
+    /// No record: `companion` comes back once everything appended so far is durable. When nothing else waits,
+    /// nothing is written or synced for it.
     pub fn attach(&self, companion: T) -> Result<(), (Refused, T)> {
         self.0.shared.attach(companion)
     }
@@ -106,8 +109,8 @@ impl<T: Send + 'static> Wal<T> {
         stat
     }
 
-    /// Syncs what waits, writes a watermark, stops the threads and gives the directory free. Later appends are
-    /// [`Refused::Closed`]. Must not be called from the sink. Closing twice is fine.
+    /// Syncs what waits, writes a watermark, stops the threads and gives the directory free. Later appends
+    /// are [`Refused::Closed`]. Must not be called from the sink. Closing twice is fine.
     ///
     /// [`Error::Poisoned`] when the log had been poisoned, now or before.
     pub fn close(&self) -> Result<(), Error> {
@@ -119,13 +122,13 @@ impl<T: Send + 'static> Wal<T> {
     }
 }
 
-impl<T: Send + 'static> Clone for Wal<T> {
+impl<T> Clone for Wal<T> {
     fn clone(&self) -> Wal<T> {
         Wal(Arc::clone(&self.0))
     }
 }
 
-impl<T: Send + 'static> fmt::Debug for Wal<T> {
+impl<T> fmt::Debug for Wal<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wal")
             .field("durable", &self.durable_lsn())
@@ -135,7 +138,7 @@ impl<T: Send + 'static> fmt::Debug for Wal<T> {
     }
 }
 
-impl<T: Send + 'static> Running<T> {
+impl<T> Running<T> {
     fn close(&self) {
         self.shared.close();
         // Held while joining, so that a second closer also waits until the log is closed.
@@ -146,7 +149,7 @@ impl<T: Send + 'static> Running<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Running<T> {
+impl<T> Drop for Running<T> {
     fn drop(&mut self) {
         self.close();
     }

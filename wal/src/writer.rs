@@ -1,8 +1,9 @@
 //! The log thread: group commit.
 //!
-//! Takes everything that is ready, writes once, syncs once, hands all companions back. Sole owner of the tip (number and chain of
-//! the last batch) and sole writer of segments in use. How far a batch makes the log durable is settled before the sync, so what
-//! is appended meanwhile is not taken for durable. Any error is final: nothing more is acknowledged, no sync is tried twice.
+//! Takes everything that is ready, writes once, syncs once, hands all companions back. Sole owner of the tip
+//! (number and chain of the last batch) and sole writer of segments in use. How far a batch makes the log
+//! durable is settled before the sync, so what is appended meanwhile is not taken for durable. Any error is
+//! final: nothing more is acknowledged, no sync is tried twice.
 
 use crate::batch::{self, Tip};
 use crate::event::{BatchStats, Committed, Event, LEAD_BYTES};
@@ -50,7 +51,8 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Whether the last batch is proved durable by a watermark, for tests that drive the log without its threads.
+    /// Whether the last batch is proved durable by a watermark, for tests that drive the log without its
+    /// threads.
     #[cfg(all(test, not(feature = "shuttle")))]
     pub(crate) fn is_watermarked(&self) -> bool {
         self.watermarked
@@ -63,7 +65,8 @@ impl<T> Writer<T> {
         self.shared.wait(&mut self.spare, watermark_due)
     }
 
-    /// Makes the containers that the next open batch will be collected in, so that nobody has to under the lock.
+    /// Makes the containers that the next open batch will be collected in, so that nobody has to under the
+    /// lock.
     pub(crate) fn prepare_spare(&mut self) -> &mut Option<Spare<T>> {
         let ahead = self.companions.min(COMPANIONS_AHEAD_MAX);
         self.spare.get_or_insert_with(|| Spare::new(&self.shared.pool, ahead));

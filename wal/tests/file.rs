@@ -1,9 +1,12 @@
 //! The log on a real file system, with its threads.
 
+// Under the model checker's feature there are no real threads.
+#![cfg(not(feature = "shuttle"))]
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-use wal::{Admission, Error, Event, FileStorage, Log, Lsn, Options, ReadError, Wal};
+use wal::{Error, Event, FileStorage, Log, Lsn, Options, ReadError, Wal};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,7 +45,8 @@ fn payload(number: u64) -> Vec<u8> {
     number.to_le_bytes().into_iter().cycle().take(length + 8).collect()
 }
 
-/// Appends records until all are committed; a full log (the allocator is slower than a loop that appends) is waited for.
+/// Appends records until all are committed; a full log (the allocator is slower than a loop that appends) is
+/// waited for.
 fn append(
     wal: &Wal<u64>,
     events: &Receiver<Event<u64>>,
@@ -135,7 +139,61 @@ fn a_tail_follows_the_writer_and_ends_with_it() {
         }
     });
     let all = append(&wal, &events, 0..800);
-    assert_eq!(wal.admission(), Admission::Open);
     wal.close().expect("a clean end");
     assert_eq!(follower.join().expect("the follower ends"), all);
+}
+
+#[test]
+fn a_directory_is_made_with_its_parents_and_nothing_else_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let deep = directory.path().join("a/b/c");
+    assert!(matches!(FileStorage::open_existing(&deep), Err(Error::Directory { .. })));
+    drop(FileStorage::open(&deep).expect("made"));
+    drop(FileStorage::open_existing(&deep).expect("exists now"));
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"not a directory").expect("written");
+    assert!(matches!(FileStorage::open(&file), Err(Error::Directory { .. })));
+    assert!(matches!(FileStorage::open(file.join("below")), Err(Error::Directory { .. })));
+}
+
+#[test]
+fn strange_files_are_left_alone_and_left_overs_removed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("log");
+    std::fs::create_dir(&path).expect("made");
+    for name in ["lost+found", "notes.txt", "0000000001.wal.bak", "0000000001.tmp", "0000000007.tmp"] {
+        std::fs::write(path.join(name), b"something").expect("written");
+    }
+    let (wal, events) = start(open(&directory).expect("the log opens"));
+    append(&wal, &events, 0..3);
+    wal.close().expect("a clean end");
+    let exists = |name| path.join(name).exists();
+    assert!(exists("lost+found") && exists("notes.txt") && exists("0000000001.wal.bak"));
+    assert!(!exists("0000000001.tmp") && !exists("0000000007.tmp"));
+    let length = std::fs::metadata(path.join("0000000001.wal")).expect("the first segment").len();
+    assert_eq!(length, options().segment_bytes);
+}
+
+#[test]
+fn the_offline_tools_work_beside_a_running_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (wal, events) = start(open(&directory).expect("the log opens"));
+    let storage = || Arc::new(FileStorage::open(directory.path().join("log")).expect("opens"));
+    let mut seen = 0;
+    std::thread::scope(|scope| {
+        let writer = wal.clone();
+        let appender = scope.spawn(move || drop(append(&writer, &events, 0..6_000)));
+        while !appender.is_finished() {
+            let before = wal.durable_lsn();
+            let report = wal::verify(storage(), options()).expect("readable");
+            assert!(report.corruption.is_none(), "{report:?}");
+            assert!(report.stat.durable >= before && report.records >= seen);
+            seen = report.records;
+            assert!(wal::stat(storage(), options()).expect("readable").durable >= before);
+            let visit = |_: Lsn, _: &[u8]| Ok::<(), ()>(());
+            assert!(wal::dump(storage(), options(), Lsn::ZERO, visit).expect("readable") >= seen);
+        }
+    });
+    wal.close().expect("a clean end");
+    assert_eq!(wal::verify(storage(), options()).expect("readable").records, 6_000);
 }

@@ -1,8 +1,8 @@
-//! The commit path under a model checker: the log's own code, with its locks, condition variables and threads replaced by those of
-//! shuttle, in thousands of interleavings.
+//! The commit path under a model checker: the log's own code, with its locks, condition variables and threads
+//! replaced by those of shuttle, in thousands of interleavings.
 //!
-//! Run: `cargo test -p wal --features shuttle --test shuttle --release`. `WAL_SHUTTLE_ITERATIONS` widens the search; a failure
-//! prints the schedule, and `WAL_SHUTTLE_SCHEDULE` replays it.
+//! Run: `cargo test -p wal --features shuttle --test shuttle --release`. `WAL_SHUTTLE_ITERATIONS` widens the
+//! search; a failure prints the schedule, and `WAL_SHUTTLE_SCHEDULE` replays it.
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, Runner, thread};
@@ -54,7 +54,8 @@ fn options() -> Options {
     }
 }
 
-/// A disk that knows up to which position the log was synced, and lets other threads run in the middle of its syncs.
+/// A disk that knows up to which position the log was synced, and lets other threads run in the middle of its
+/// syncs.
 #[derive(Clone)]
 struct Watched {
     inner: FaultyStorage,
@@ -187,7 +188,8 @@ fn start(storage: &Watched) -> (Wal<u64>, Arc<Mutex<Told>>) {
     (wal.expect("the log starts"), told)
 }
 
-/// Appends records of this size, numbered from `first`, until `count` are in or the log takes no more; those it took.
+/// Appends records of this size, numbered from `first`, until `count` are in or the log takes no more; those
+/// it took.
 fn append(wal: &Wal<u64>, storage: &Watched, first: u64, count: u64, size: usize) -> Vec<u64> {
     let mut taken = Vec::new();
     for number in first..first + count {

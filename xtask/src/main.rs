@@ -5,6 +5,8 @@
 
 mod bench;
 mod campaign;
+#[cfg(test)]
+mod documents;
 mod run;
 mod test;
 mod tools;

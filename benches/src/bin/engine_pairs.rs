@@ -79,7 +79,8 @@ fn arguments() -> Arguments {
 
 fn main() {
     let arguments = arguments();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
     runtime.block_on(run(&arguments));
     runtime.shutdown_timeout(Duration::from_secs(5));
     std::fs::remove_dir_all(&arguments.dir).expect("the directory was made by this run");
@@ -90,9 +91,12 @@ async fn run(arguments: &Arguments) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (caller, wallets) = populate(&engine, arguments.wallets).await;
     let wallets: Arc<[WalletId]> = wallets.into();
-    for (shape, clients, size) in
-        [("pairs batched", 1, 8_189), ("pairs batched", 2, 8_189), ("pairs batched", 8, 8_189), ("pairs single", 4_096, 1)]
-    {
+    for (shape, clients, size) in [
+        ("pairs batched", 1, 8_189),
+        ("pairs batched", 2, 8_189),
+        ("pairs batched", 8, 8_189),
+        ("pairs single", 4_096, 1),
+    ] {
         let before = engine.gauges();
         let left = Arc::new(AtomicU64::new(arguments.payments));
         let started = Instant::now();
@@ -100,7 +104,9 @@ async fn run(arguments: &Arguments) {
             .map(|seed| {
                 let (engine, caller, wallets) = (engine.clone(), caller.clone(), wallets.clone());
                 let (left, clock) = (left.clone(), clock.clone());
-                tokio::spawn(async move { client(&engine, &caller, &wallets, &*clock, &left, seed, size).await })
+                tokio::spawn(
+                    async move { client(&engine, &caller, &wallets, &*clock, &left, seed, size).await },
+                )
             })
             .collect();
         let mut done = 0;
@@ -127,9 +133,17 @@ async fn start(arguments: &Arguments) -> Engine {
     let mut options = Options { snapshot_every: Duration::ZERO, ..Options::default() };
     options.rules.wallets_per_agent_max = u32::MAX;
     options.rules.faucet_cap = Amount::MAX;
-    Engine::start(options, storage, snapshots, None, Arc::new(SystemClock), Arc::new(SystemEntropy), Status::new())
-        .await
-        .expect("an empty directory starts")
+    Engine::start(
+        options,
+        storage,
+        snapshots,
+        None,
+        Arc::new(SystemClock),
+        Arc::new(SystemEntropy),
+        Status::new(),
+    )
+    .await
+    .expect("an empty directory starts")
 }
 
 async fn populate(engine: &Engine, count: usize) -> (Caller, Vec<WalletId>) {

@@ -28,6 +28,8 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     fill(settings, &node.target, &payers)?;
     node.kill()?;
     let end = end_of_log(&node_json(&settings.node, &["wal", "stat"], &data)?)?;
+    let batches = node_json(&settings.node, &["wal", "verify"], &data)?;
+    let per_batch = number(&batches, "records")? / number(&batches, "batches")?;
     let crashed = Server::node_with(&settings.node, &data, &NO_SNAPSHOTS)?;
     let replay_seconds = crashed.ready_after.as_secs_f64();
     let stop_seconds = crashed.stop()?.as_secs_f64();
@@ -48,7 +50,7 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
         Row {
             name: format!("log bytes per payment, {} single payments", grouped(count)),
             measured: format!("{bytes:.0} bytes"),
-            compared: String::new(),
+            compared: format!("{per_batch:.1} records per group commit"),
             ratio: None,
             target: format!("< {BYTES_PER_PAYMENT_TARGET} bytes"),
             met: Some(bytes < BYTES_PER_PAYMENT_TARGET),
@@ -104,5 +106,5 @@ fn end_of_log(stat: &Value) -> Result<u64> {
 }
 
 fn number(report: &Value, field: &str) -> Result<f64> {
-    report[field].as_f64().with_context(|| format!("`agentpay check --json` has no `{field}`: {report}"))
+    report[field].as_f64().with_context(|| format!("the node's report has no `{field}`: {report}"))
 }

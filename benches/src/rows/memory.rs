@@ -13,7 +13,7 @@ use crate::summary::grouped;
 
 const BYTES_PER_WALLET_TARGET: f64 = 250.0;
 /// Actors go to rest after seconds without work; memory counts once it has stayed the same for this long.
-const SETTLED_AFTER: Duration = Duration::from_secs(5);
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
 const SETTLE_TRIES: usize = 20;
 
 pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {

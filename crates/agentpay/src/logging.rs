@@ -36,6 +36,10 @@ pub(crate) fn install(format: LogFormat, level: &str) -> Result<(), Refused> {
     Ok(())
 }
 
+/// A line that cannot be written is lost. Saying so on the same standard error would end the process where that is full,
+/// and payments do not depend on log lines.
+const REPORT_FAILED_WRITES: bool = false;
+
 fn text<W>(writer: W, is_terminal: bool, filter: EnvFilter) -> impl tracing::Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -45,6 +49,7 @@ where
         .with_ansi(is_terminal)
         .with_target(false)
         .fmt_fields(escaped_fields())
+        .log_internal_errors(REPORT_FAILED_WRITES)
         .with_writer(writer)
         .finish()
 }
@@ -53,7 +58,13 @@ fn json<W>(writer: W, filter: EnvFilter) -> impl tracing::Subscriber + Send + Sy
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(writer).finish()
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .log_internal_errors(REPORT_FAILED_WRITES)
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .finish()
 }
 
 /// `message key=value`, each value with its control characters escaped.

@@ -27,24 +27,42 @@ impl Output {
         answer: &impl Serialize,
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
-        let line = if self.json {
-            serde_json::to_string(answer)
-                .map_err(|error| Failure::because("cannot write the answer as JSON", &error))?
-        } else {
-            text()
-        };
-        self.line(&line)
+        self.line(&self.rendered(answer, text)?)
+    }
+
+    /// The same from a process whose work goes on whether anybody reads it or not.
+    pub(crate) fn announce(
+        self,
+        event: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        // Standard output may be closed, and a service manager may never have read it.
+        let _ = write_line(&self.rendered(event, text)?);
+        Ok(())
     }
 
     /// Prints one line. A reader that went away (`agentpay wal dump | head`) is not a failure of ours.
     pub(crate) fn line(self, line: &str) -> Result<(), Failure> {
-        let mut stdout = std::io::stdout().lock();
-        match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        match write_line(line) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
             Err(error) => Err(Failure::because("cannot write to standard output", &error)),
         }
     }
+
+    fn rendered(self, answer: &impl Serialize, text: impl FnOnce() -> String) -> Result<String, Failure> {
+        if !self.json {
+            return Ok(text());
+        }
+        serde_json::to_string(answer)
+            .map_err(|error| Failure::because("cannot write the answer as JSON", &error))
+    }
+}
+
+fn write_line(line: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
 }
 
 /// Says on standard error why the program ends. With `--json` as one JSON line.

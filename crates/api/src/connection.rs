@@ -8,9 +8,9 @@ use std::{
     convert::Infallible,
     future::{Future, poll_fn},
     net::IpAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -19,12 +19,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, sink},
     net::TcpStream,
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
 
 use crate::{
     errors::{Kind, Problem},
-    gateway::Gateway,
+    gateway::{Gateway, Watching},
     limits::SourceBuckets,
     metrics::{Closed, Outcome, Target},
     respond,
@@ -83,7 +83,17 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, socket: TcpStream, peer: IpAdd
         // The pulse keeps this limit for all states of the connection with one timer.
         .header_read_timeout(None)
         .serve_connection(wire, service);
-    let end = drive(gateway, &mut http, &pulse).await;
+    let mut watch = Watch::begin(gateway, &pulse);
+    let end = poll_fn(|cx| {
+        match watch.poll(cx) {
+            Order::GoOn => {}
+            Order::Finish => Pin::new(&mut http).graceful_shutdown(),
+            Order::End(end) => return Poll::Ready(end),
+        }
+        Pin::new(&mut http).poll(cx).map(End::Hyper)
+    })
+    .await;
+    drop(watch);
     let (socket, refused) = http.into_parts().io.into_inner().into_parts();
     let (reason, refused) = match end {
         End::Cut => return Closed::Drained,
@@ -104,53 +114,46 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, socket: TcpStream, peer: IpAdd
     }
 }
 
-/// Polls hyper, the limits and the stage of shutdown with one waker. Generic over the connection's type only because a
-/// closure's type has no name.
-async fn drive<C>(gateway: &Gateway, http: &mut C, pulse: &Pulse) -> End
-where
-    C: Drive + Unpin,
-{
-    let every = gateway.ticks.every;
-    let mut ticker = pin!(interval_at(Instant::now() + every, every));
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watching = None;
-    let mut draining = false;
-    poll_fn(|cx| {
-        let _ = watching.get_or_insert_with(|| gateway.stage().watch(cx.waker().clone()));
-        while ticker.poll_tick(cx).is_ready() {
-            if let Err(overdue) = pulse.tick(&gateway.ticks) {
-                return Poll::Ready(End::Overdue(overdue));
-            }
-        }
-        if gateway.stage().is_draining() {
-            if gateway.stage().is_closed() {
-                return Poll::Ready(End::Cut);
-            }
-            if !std::mem::replace(&mut draining, true) {
-                Pin::new(&mut *http).finish();
-            }
-        }
-        Pin::new(&mut *http).poll(cx).map(End::Hyper)
-    })
-    .await
+/// What the connection's limits and the stage of shutdown want.
+enum Order {
+    GoOn,
+    /// End after the request under way.
+    Finish,
+    End(End),
 }
 
-/// hyper's connection, as far as [`drive`] needs it.
-trait Drive: Future<Output = Result<(), hyper::Error>> {
-    /// Ends the connection after the request under way.
-    fn finish(self: Pin<&mut Self>);
+/// The limits and the stage of shutdown, polled with the connection's own waker.
+struct Watch<'g> {
+    gateway: &'g Gateway,
+    pulse: &'g Pulse,
+    ticker: Interval,
+    watching: Option<Watching<'g>>,
+    finishing: bool,
 }
 
-impl<S> Drive for http1::Connection<TokioIo<Wire>, S>
-where
-    S: hyper::service::HttpService<
-            hyper::body::Incoming,
-            ResBody = http_body_util::Full<bytes::Bytes>,
-            Error = Infallible,
-        >,
-{
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+impl<'g> Watch<'g> {
+    fn begin(gateway: &'g Gateway, pulse: &'g Pulse) -> Self {
+        let every = gateway.ticks.every;
+        let mut ticker = interval_at(Instant::now() + every, every);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { gateway, pulse, ticker, watching: None, finishing: false }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Order {
+        let stage = self.gateway.stage();
+        self.watching.get_or_insert_with(|| stage.watch(cx.waker().clone()));
+        while self.ticker.poll_tick(cx).is_ready() {
+            if let Err(overdue) = self.pulse.tick(&self.gateway.ticks) {
+                return Order::End(End::Overdue(overdue));
+            }
+        }
+        if stage.is_closed() {
+            return Order::End(End::Cut);
+        }
+        if stage.is_draining() && !std::mem::replace(&mut self.finishing, true) {
+            return Order::Finish;
+        }
+        Order::GoOn
     }
 }
 

@@ -1,10 +1,11 @@
 //! Cross-origin answers, for configured origins only; never for all, never with credentials.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    HeaderMap, HeaderValue, StatusCode,
     header::{
         ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-        ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, ORIGIN, VARY,
+        ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN,
+        VARY,
     },
 };
 
@@ -17,7 +18,6 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 );
 const ONE_HOUR: HeaderValue = HeaderValue::from_static("3600");
 const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("origin");
-const REQUESTED_METHOD: HeaderName = http::header::ACCESS_CONTROL_REQUEST_METHOD;
 
 /// The origins that browsers may call from.
 pub(crate) struct Cors {
@@ -32,41 +32,36 @@ impl Cors {
         Self { origins: origins.collect() }
     }
 
-    fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let origin = headers.get(ORIGIN)?;
-        self.origins.iter().find(|known| *known == origin).cloned()
+    fn allowed(&self, origin: Option<&HeaderValue>) -> Option<&HeaderValue> {
+        self.origins.iter().find(|known| Some(*known) == origin)
     }
 
     /// Adds what a browser needs to see the answer. Costs one lookup when no origin is configured.
-    pub(crate) fn decorate(&self, request: Option<&HeaderValue>, answer: &mut Answer) {
+    pub(crate) fn decorate(&self, origin: Option<&HeaderValue>, answer: &mut Answer) {
         if self.origins.is_empty() {
             return;
         }
         let headers = answer.headers_mut();
         headers.insert(VARY, VARY_ORIGIN);
-        if let Some(origin) = request.and_then(|origin| self.origins.iter().find(|known| *known == origin)) {
+        if let Some(origin) = self.allowed(origin) {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         }
     }
 
     /// The answer to `OPTIONS` on a path with these methods.
-    pub(crate) fn options(
-        &self,
-        request: &HeaderMap,
-        allow: &HeaderValue,
-        request_id: HeaderValue,
-    ) -> Answer {
-        let mut answer = Reply::empty(StatusCode::NO_CONTENT).into_response(request_id);
-        let preflight = request.contains_key(REQUESTED_METHOD) && self.allowed(request).is_some();
-        let headers = answer.headers_mut();
-        headers.insert(ALLOW, allow.clone());
-        if preflight {
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, allow.clone());
-            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
-            headers.insert(ACCESS_CONTROL_MAX_AGE, ONE_HOUR);
+    pub(crate) fn options(&self, request: &HeaderMap, allow: &HeaderValue) -> Reply {
+        let mut reply = Reply::empty(StatusCode::NO_CONTENT);
+        reply.extra.push((ALLOW, allow.clone()));
+        if request.contains_key(ACCESS_CONTROL_REQUEST_METHOD) && self.allowed(request.get(ORIGIN)).is_some()
+        {
+            reply.extra.extend([
+                (ACCESS_CONTROL_ALLOW_METHODS, allow.clone()),
+                (ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
+                (ACCESS_CONTROL_MAX_AGE, ONE_HOUR),
+            ]);
         }
-        answer
+        reply
     }
 }
 
@@ -77,7 +72,7 @@ mod tests {
     fn request(origin: &'static str) -> HeaderMap {
         HeaderMap::from_iter([
             (ORIGIN, HeaderValue::from_static(origin)),
-            (REQUESTED_METHOD, HeaderValue::from_static("POST")),
+            (ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("POST")),
         ])
     }
 
@@ -92,7 +87,7 @@ mod tests {
             ("null", false),
         ] {
             let headers = request(origin);
-            let mut answer = cors.options(&headers, &allow, HeaderValue::from_static("r"));
+            let mut answer = cors.options(&headers, &allow).into_response(HeaderValue::from_static("r"));
             cors.decorate(headers.get(ORIGIN), &mut answer);
             assert_eq!(answer.headers()[ALLOW], "POST, OPTIONS");
             assert_eq!(answer.headers()[VARY], "origin");
@@ -102,8 +97,9 @@ mod tests {
             assert!(!answer.headers().contains_key("access-control-allow-credentials"));
         }
         let closed = Cors::new(&[]);
-        let mut answer =
-            closed.options(&request("https://demo.example"), &allow, HeaderValue::from_static("r"));
+        let mut answer = closed
+            .options(&request("https://demo.example"), &allow)
+            .into_response(HeaderValue::from_static("r"));
         closed.decorate(None, &mut answer);
         assert!(!answer.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
     }

@@ -27,7 +27,7 @@ use crate::{
     json::write::AmountStyle,
     limits::{Exhausted, SourceBuckets},
     metrics::{Outcome, Target},
-    request,
+    request::{self, Query},
     respond::{self, Answer, Reply},
     routes::{BodyClass, Found, Operation, RateClass, Route},
 };
@@ -38,7 +38,7 @@ pub(crate) struct Call<'r> {
     pub(crate) engine: &'r Engine,
     pub(crate) sealer: &'r IdSealer,
     pub(crate) headers: &'r HeaderMap,
-    pub(crate) query: Option<&'r str>,
+    pub(crate) query: Query,
     pub(crate) principal: Principal,
     /// Arrival.
     pub(crate) at: Timestamp,
@@ -87,7 +87,7 @@ impl Served {
 impl Gateway {
     /// Answers one request.
     pub(crate) async fn answer(&self, connection: &Connection, request: Request<Incoming>) -> Answer {
-        self.metrics.in_flight.increment(1.0);
+        let _in_flight = self.metrics.in_flight();
         let begun = Instant::now();
         let at = self.clock.now();
         let (parts, body) = request.into_parts();
@@ -95,19 +95,22 @@ impl Gateway {
         // Bytes behind a chunked body are not followed by the guard, so nothing may come behind one.
         let chunked = body.size_hint().exact().is_none();
         let mut body = Some(body);
-        let mut answer = match self.preflight(&parts, &request_id) {
-            Some(answer) => answer,
-            None => {
-                let served = self.carry_out(connection, &parts, &mut body, begun, at).await;
-                let outcome = match &served.result {
-                    Ok(reply) => reply.outcome(),
-                    Err(problem) => Outcome::Problem(problem.kind),
-                };
-                self.metrics.answered(served.target, outcome, begun.elapsed());
-                match served.result {
-                    Ok(reply) => reply.into_response(request_id),
-                    Err(problem) => respond::refusal(&problem, served.amounts, request_id),
+        let served = self.carry_out(connection, &parts, &mut body, begun, at).await;
+        let outcome = match &served.result {
+            Ok(reply) => reply.outcome(),
+            Err(problem) => Outcome::Problem(problem.kind),
+        };
+        self.metrics.answered(served.target, outcome, begun.elapsed());
+        let mut answer = match served.result {
+            Ok(reply) => reply.into_response(request_id),
+            Err(problem) => {
+                if problem.kind == Kind::Damaged {
+                    tracing::error!(
+                        ?request_id,
+                        "a stored record can no longer be read; run `agentpay check`"
+                    );
                 }
+                respond::refusal(&problem, served.amounts, request_id)
             }
         };
         if let Some(body) = body.filter(|body| !body.is_end_stream()) {
@@ -117,19 +120,7 @@ impl Gateway {
         if chunked {
             respond::close_after(&mut answer);
         }
-        self.metrics.in_flight.decrement(1.0);
         answer
-    }
-
-    /// The answer to `OPTIONS`, which no route handles.
-    fn preflight(&self, parts: &Parts, request_id: &http::HeaderValue) -> Option<Answer> {
-        if parts.method != Method::OPTIONS {
-            return None;
-        }
-        match self.table.find(&parts.method, parts.uri.path()) {
-            Found::OtherMethods(allow) => Some(self.cors.options(&parts.headers, allow, request_id.clone())),
-            Found::Route(..) | Found::Nothing => None,
-        }
     }
 
     async fn carry_out(
@@ -149,6 +140,10 @@ impl Gateway {
         let (route, place, params) = match self.table.find(&parts.method, parts.uri.path()) {
             Found::Route(route, place, params) => (route, place, params),
             Found::Nothing => return Served::early(Target::Unmatched, Problem::new(Kind::UnknownRoute)),
+            Found::OtherMethods(allow) if parts.method == Method::OPTIONS => {
+                let result = Ok(self.cors.options(&parts.headers, allow));
+                return Served { target: Target::Unmatched, amounts: AmountStyle::Number, result };
+            }
             Found::OtherMethods(allow) => {
                 let mut problem = Problem::new(Kind::MethodNotAllowed);
                 problem.headers.push((ALLOW, allow.clone()));
@@ -168,6 +163,10 @@ impl Gateway {
             Ok(admitted) => admitted,
             Err(problem) => return Served::early(target, problem),
         };
+        let query = match Query::parse(parts.uri.query(), route.parameters) {
+            Ok(query) => query,
+            Err(problem) => return Served { target, amounts, result: Err(problem) },
+        };
         let (body, _room) = match self.body(connection, route, parts, body).await {
             Ok(body) => body,
             Err(problem) => return Served { target, amounts, result: Err(problem) },
@@ -177,7 +176,7 @@ impl Gateway {
             engine: &attached.engine,
             sealer: &attached.sealer,
             headers: &parts.headers,
-            query: parts.uri.query(),
+            query,
             principal,
             at,
             amounts,

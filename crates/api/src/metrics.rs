@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `agentpay_http_requests_total` | `route` (pattern with method, `unmatched`, `protocol`), `outcome` ([`OK`], [`REPLAYED`] or a label of the error table) |
 //! | `agentpay_http_request_seconds` | `route` |
-//! | `agentpay_http_requests_in_flight` | |
+//! | `agentpay_http_in_flight_requests` | |
 //! | `agentpay_http_connections` | |
 //! | `agentpay_http_connections_closed_total` | `reason` (see [`Closed`]) |
 //! | `agentpay_http_batch_payments` | |
@@ -16,7 +16,10 @@ use std::{sync::OnceLock, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram};
 
-use crate::{errors::Kind, routes::routes};
+use crate::{
+    errors::Kind,
+    routes::{Route, routes},
+};
 
 /// Outcome of a request that got its result.
 pub(crate) const OK: &str = "ok";
@@ -105,10 +108,10 @@ impl Closed {
 
 /// Handles of all metrics.
 pub(crate) struct Metrics {
-    labels: Vec<&'static str>,
+    labels: Vec<String>,
     requests: Vec<OnceLock<Counter>>,
     seconds: Vec<Histogram>,
-    pub(crate) in_flight: Gauge,
+    in_flight: Gauge,
     pub(crate) connections: Gauge,
     closed: [Counter; Closed::ALL.len()],
     batch_payments: Histogram,
@@ -116,16 +119,16 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut labels: Vec<&'static str> = routes().iter().map(|route| route.label).collect();
-        labels.extend(["unmatched", "protocol"]);
+        let mut labels: Vec<String> = routes().iter().map(Route::label).collect();
+        labels.extend(["unmatched", "protocol"].map(String::from));
         let seconds = labels
             .iter()
-            .map(|label| metrics::histogram!("agentpay_http_request_seconds", "route" => *label));
+            .map(|label| metrics::histogram!("agentpay_http_request_seconds", "route" => label.clone()));
         Self {
             seconds: seconds.collect(),
             requests: (0..labels.len() * Outcome::COUNT).map(|_| OnceLock::new()).collect(),
             labels,
-            in_flight: metrics::gauge!("agentpay_http_requests_in_flight"),
+            in_flight: metrics::gauge!("agentpay_http_in_flight_requests"),
             connections: metrics::gauge!("agentpay_http_connections"),
             closed: Closed::ALL.map(
                 |(_, reason)| metrics::counter!("agentpay_http_connections_closed_total", "reason" => reason),
@@ -138,11 +141,17 @@ impl Metrics {
     pub(crate) fn answered(&self, target: Target, outcome: Outcome, took: Duration) {
         let place = target.place();
         let counter = self.requests[place * Outcome::COUNT + outcome.place()].get_or_init(|| {
-            let (route, outcome) = (self.labels[place], outcome.label());
+            let (route, outcome) = (self.labels[place].clone(), outcome.label());
             metrics::counter!("agentpay_http_requests_total", "route" => route, "outcome" => outcome)
         });
         counter.increment(1);
         self.seconds[place].record(took.as_secs_f64());
+    }
+
+    /// Counts a request as under way until the returned value is dropped, be it that its connection broke.
+    pub(crate) fn in_flight(&self) -> InFlight<'_> {
+        self.in_flight.increment(1.0);
+        InFlight(&self.in_flight)
     }
 
     /// A batch of so many payments arrived.
@@ -154,6 +163,15 @@ impl Metrics {
     /// A connection has ended.
     pub(crate) fn closed(&self, reason: Closed) {
         self.closed[reason as usize].increment(1);
+    }
+}
+
+/// A request under way.
+pub(crate) struct InFlight<'m>(&'m Gauge);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }
 

@@ -181,7 +181,8 @@ impl Query {
     /// An unknown or repeated parameter, or bad percent-encoding.
     pub(crate) fn parse(query: Option<&str>, known: &'static [&'static str]) -> Result<Self, Problem> {
         let mut values: Vec<(&'static str, String)> = Vec::new();
-        for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+        let Some(query) = query else { return Ok(Self { values }) };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let bad_encoding = || {
                 let shown: String = name.chars().take(64).collect();

@@ -41,27 +41,26 @@ pub(crate) enum Content {
     Metrics,
 }
 
-/// The result of a handler.
-#[derive(Debug)]
+/// The result of a handler. Not `Debug`: a body may show a key.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) content: Content,
     pub(crate) body: Vec<u8>,
     /// An earlier answer, given again.
     pub(crate) replayed: bool,
-    /// A header of this answer only.
-    pub(crate) extra: Option<(HeaderName, HeaderValue)>,
+    /// Headers of this answer only.
+    pub(crate) extra: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Reply {
     /// A JSON answer.
     pub(crate) fn json(status: StatusCode, writer: Writer) -> Self {
-        Self { status, content: Content::Json, body: writer.finish(), replayed: false, extra: None }
+        Self { status, content: Content::Json, body: writer.finish(), replayed: false, extra: Vec::new() }
     }
 
     /// An answer without body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, content: Content::None, body: Vec::new(), replayed: false, extra: None }
+        Self { status, content: Content::None, body: Vec::new(), replayed: false, extra: Vec::new() }
     }
 
     /// Marks the repetition of an earlier answer.
@@ -87,9 +86,7 @@ impl Reply {
         if self.replayed {
             headers.insert(REPLAYED, TRUE);
         }
-        if let Some((name, value)) = self.extra {
-            headers.insert(name, value);
-        }
+        headers.extend(self.extra);
         headers.insert(CACHE_CONTROL, NO_STORE);
         headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         headers.insert(REQUEST_ID, request_id);

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use Operation::*;
 use http::{HeaderValue, Method};
 use ledger::Scopes;
 use matchit::{Match, Params};
@@ -94,11 +95,11 @@ pub struct Route {
     /// Status of success.
     pub success: u16,
     pub summary: &'static str,
+    /// Query parameters; any other is refused.
+    pub parameters: &'static [&'static str],
     /// What a runtime key must be allowed to do.
     pub(crate) scope: Scopes,
     pub(crate) operation: Operation,
-    /// Value of the `route` label.
-    pub(crate) label: &'static str,
 }
 
 /// What a route does; one handler each.
@@ -134,64 +135,124 @@ pub fn routes() -> &'static [Route] {
     &ROUTES
 }
 
-macro_rules! route {
-    ($verb:ident $method:literal $path:literal, $auth:ident, $rate:ident, $body:ident, $scope:ident, $success:literal,
-     $operation:ident, $summary:literal) => {
-        Route {
-            verb: Verb::$verb,
-            path: $path,
-            auth: Auth::$auth,
-            rate: RateClass::$rate,
-            body: BodyClass::$body,
-            success: $success,
-            summary: $summary,
-            scope: Scopes::$scope,
-            operation: Operation::$operation,
-            label: concat!($method, " ", $path),
-        }
-    };
+static ROUTES: [Route; 24] = [
+    post(
+        "/v1/agents",
+        CreateAgent,
+        "Creates an agent with its keys and a first wallet; the keys are shown once",
+    )
+    .anonymous()
+    .success(201),
+    get("/v1/agents/me", ReadAgent, "The agent that the key belongs to").agent(Scopes::READ),
+    get("/v1/agents/{agent_id}", ReadAgent, "One's own agent by id").agent(Scopes::READ),
+    post("/v1/agents/{agent_id}/keys", CreateKey, "Adds a runtime key; it is shown once")
+        .owner()
+        .success(201),
+    get("/v1/agents/{agent_id}/keys", ListKeys, "Ids, scopes and state of the agent's keys").owner(),
+    post(
+        "/v1/agents/{agent_id}/keys/rotate",
+        RotateKeys,
+        "Replaces all runtime keys by a new one, with an overlap",
+    )
+    .owner()
+    .success(201),
+    delete("/v1/agents/{agent_id}/keys/{key_id}", RevokeKey, "Revokes a key at once").owner().success(204),
+    get("/v1/wallets", ListWallets, "The agent's wallets with balances")
+        .agent(Scopes::READ)
+        .parameters(&["limit", "cursor"]),
+    post("/v1/wallets", OpenWallet, "Opens a wallet").owner().success(201),
+    get("/v1/wallets/{wallet_id}", ReadWallet, "One wallet").agent(Scopes::READ),
+    get("/v1/wallets/{wallet_id}/balance", ReadBalance, "The wallet's present balance").agent(Scopes::READ),
+    post("/v1/wallets/{wallet_id}/fund", Fund, "Adds sandbox funds from the test faucet")
+        .agent(Scopes::PAY)
+        .success(201),
+    post("/v1/wallets/{wallet_id}/freeze", Freeze, "Stops the wallet's own payments").owner(),
+    post("/v1/wallets/{wallet_id}/unfreeze", Unfreeze, "Lets the wallet pay again").owner(),
+    get("/v1/wallets/{wallet_id}/entries", Entries, "Statement lines in log order, as JSON or CSV")
+        .agent(Scopes::READ)
+        .parameters(&["created_after", "created_before", "limit", "cursor", "format"]),
+    post("/v1/payments", Pay, "Makes a payment").agent(Scopes::PAY).success(201).parameters(&["dry_run"]),
+    post("/v1/payments/batch", PayBatch, "Makes up to 10 000 payments in one request")
+        .agent(Scopes::PAY)
+        .large_body(),
+    get("/v1/payments", ListPayments, "Payments of the agent, newest first").agent(Scopes::READ).parameters(
+        &[
+            "wallet_id",
+            "status",
+            "rail",
+            "counterparty",
+            "created_after",
+            "created_before",
+            "limit",
+            "cursor",
+        ],
+    ),
+    get("/v1/payments/{payment_id}", ReadPayment, "One payment or funding, for its payer or payee")
+        .agent(Scopes::READ),
+    get("/v1/ledger/trial-balance", TrialBalance, "Sum of every account per currency, zero in total").admin(),
+    get("/healthz", Health, "Whether the process works"),
+    get("/readyz", Readiness, "Whether requests are served, and progress"),
+    get("/version", Version, "What is running"),
+    get("/metrics", Metrics, "Figures for Prometheus, when served on this listener").admin(),
+];
+
+const fn get(path: &'static str, operation: Operation, summary: &'static str) -> Route {
+    Route {
+        verb: Verb::Get,
+        path,
+        auth: Auth::None,
+        rate: RateClass::Free,
+        body: BodyClass::None,
+        success: 200,
+        summary,
+        parameters: &[],
+        scope: Scopes::NONE,
+        operation,
+    }
 }
 
-static ROUTES: [Route; 24] = [
-    route!(Post "POST" "/v1/agents", None, Anonymous, Json, NONE, 201, CreateAgent,
-        "Creates an agent with its keys and a first wallet; the keys are shown once"),
-    route!(Get "GET" "/v1/agents/me", Agent, Agent, None, READ, 200, ReadAgent, "The agent that the key belongs to"),
-    route!(Get "GET" "/v1/agents/{agent_id}", Agent, Agent, None, READ, 200, ReadAgent, "One's own agent by id"),
-    route!(Post "POST" "/v1/agents/{agent_id}/keys", Owner, Agent, Json, NONE, 201, CreateKey,
-        "Adds a runtime key; it is shown once"),
-    route!(Get "GET" "/v1/agents/{agent_id}/keys", Owner, Agent, None, NONE, 200, ListKeys,
-        "Ids, scopes and state of the agent's keys"),
-    route!(Post "POST" "/v1/agents/{agent_id}/keys/rotate", Owner, Agent, Json, NONE, 201, RotateKeys,
-        "Replaces all runtime keys by a new one; the old ones end after an overlap"),
-    route!(Delete "DELETE" "/v1/agents/{agent_id}/keys/{key_id}", Owner, Agent, None, NONE, 204, RevokeKey,
-        "Revokes a key at once"),
-    route!(Get "GET" "/v1/wallets", Agent, Agent, None, READ, 200, ListWallets, "The agent's wallets with balances"),
-    route!(Post "POST" "/v1/wallets", Owner, Agent, Json, NONE, 201, OpenWallet, "Opens a wallet"),
-    route!(Get "GET" "/v1/wallets/{wallet_id}", Agent, Agent, None, READ, 200, ReadWallet, "One wallet"),
-    route!(Get "GET" "/v1/wallets/{wallet_id}/balance", Agent, Agent, None, READ, 200, ReadBalance,
-        "The wallet's present balance"),
-    route!(Post "POST" "/v1/wallets/{wallet_id}/fund", Agent, Agent, Json, PAY, 201, Fund,
-        "Adds sandbox funds from the test faucet"),
-    route!(Post "POST" "/v1/wallets/{wallet_id}/freeze", Owner, Agent, Json, NONE, 200, Freeze,
-        "Stops the wallet's own payments"),
-    route!(Post "POST" "/v1/wallets/{wallet_id}/unfreeze", Owner, Agent, Json, NONE, 200, Unfreeze,
-        "Lets the wallet pay again"),
-    route!(Get "GET" "/v1/wallets/{wallet_id}/entries", Agent, Agent, None, READ, 200, Entries,
-        "Statement lines in log order, as JSON or CSV"),
-    route!(Post "POST" "/v1/payments", Agent, Agent, Json, PAY, 201, Pay, "Makes a payment"),
-    route!(Post "POST" "/v1/payments/batch", Agent, Agent, Large, PAY, 200, PayBatch,
-        "Makes up to 10 000 payments in one request"),
-    route!(Get "GET" "/v1/payments", Agent, Agent, None, READ, 200, ListPayments, "Payments of the agent, newest first"),
-    route!(Get "GET" "/v1/payments/{payment_id}", Agent, Agent, None, READ, 200, ReadPayment,
-        "One payment or funding, for its payer or payee"),
-    route!(Get "GET" "/v1/ledger/trial-balance", Admin, Free, None, NONE, 200, TrialBalance,
-        "Sum of every account per currency, which is zero in total"),
-    route!(Get "GET" "/healthz", None, Free, None, NONE, 200, Health, "Whether the process works"),
-    route!(Get "GET" "/readyz", None, Free, None, NONE, 200, Readiness, "Whether requests are served, and progress"),
-    route!(Get "GET" "/version", None, Free, None, NONE, 200, Version, "What is running"),
-    route!(Get "GET" "/metrics", Admin, Free, None, NONE, 200, Metrics,
-        "Figures for Prometheus, when served on this listener"),
-];
+const fn post(path: &'static str, operation: Operation, summary: &'static str) -> Route {
+    Route { verb: Verb::Post, body: BodyClass::Json, ..get(path, operation, summary) }
+}
+
+const fn delete(path: &'static str, operation: Operation, summary: &'static str) -> Route {
+    Route { verb: Verb::Delete, ..get(path, operation, summary) }
+}
+
+impl Route {
+    /// Value of the `route` label of metrics.
+    pub(crate) fn label(&self) -> String {
+        format!("{} {}", self.verb, self.path)
+    }
+
+    const fn anonymous(self) -> Self {
+        Self { rate: RateClass::Anonymous, ..self }
+    }
+
+    const fn agent(self, scope: Scopes) -> Self {
+        Self { auth: Auth::Agent, rate: RateClass::Agent, scope, ..self }
+    }
+
+    const fn owner(self) -> Self {
+        Self { auth: Auth::Owner, rate: RateClass::Agent, ..self }
+    }
+
+    const fn admin(self) -> Self {
+        Self { auth: Auth::Admin, ..self }
+    }
+
+    const fn success(self, status: u16) -> Self {
+        Self { success: status, ..self }
+    }
+
+    const fn large_body(self) -> Self {
+        Self { body: BodyClass::Large, ..self }
+    }
+
+    const fn parameters(self, parameters: &'static [&'static str]) -> Self {
+        Self { parameters, ..self }
+    }
+}
 
 /// What a path leads to.
 pub(crate) enum Found<'t, 'p> {
@@ -264,7 +325,7 @@ mod tests {
     fn found(method: Method, path: &str) -> String {
         let table = Table::new();
         match table.find(&method, path) {
-            Found::Route(route, _, _) => route.label.to_owned(),
+            Found::Route(route, _, _) => route.label(),
             Found::OtherMethods(allow) => format!("allow {}", allow.to_str().expect("ASCII")),
             Found::Nothing => "nothing".to_owned(),
         }
@@ -296,27 +357,27 @@ mod tests {
     fn the_table_is_complete_and_consistent() {
         let mut labels = std::collections::BTreeSet::new();
         for route in routes() {
-            assert_eq!(route.label, format!("{} {}", route.verb, route.path));
-            assert!(labels.insert(route.label), "{} is there once", route.label);
-            assert!((200..=204).contains(&route.success), "{}", route.label);
-            assert!(!route.summary.is_empty() && !route.summary.ends_with('.'), "{}", route.label);
+            let label = route.label();
+            assert!(labels.insert(label.clone()), "{label} is there once");
+            assert!((200..=204).contains(&route.success), "{}", label);
+            assert!(!route.summary.is_empty() && !route.summary.ends_with('.'), "{}", label);
             assert!(
                 route.verb == Verb::Post || route.body == BodyClass::None,
                 "{}: only POST has a body",
-                route.label
+                label
             );
             let needs_agent = matches!(route.auth, Auth::Agent | Auth::Owner);
             assert_eq!(
                 route.rate == RateClass::Agent,
                 needs_agent,
                 "{}: agents pay from their bucket",
-                route.label
+                label
             );
             assert_eq!(
                 route.scope != Scopes::NONE,
                 route.auth == Auth::Agent,
                 "{}: runtime keys need a scope",
-                route.label
+                label
             );
         }
     }

@@ -353,7 +353,7 @@ impl Engine {
         page: PageRequest,
     ) -> Result<Page<Transaction>, Refusal> {
         let wallets = match filter.wallet {
-            Some(wallet) if self.owner_of(wallet) == Some(caller) => vec![wallet],
+            Some(wallet) if self.owns(caller, wallet) => vec![wallet],
             Some(_) => return Err(Denial::UnknownWallet.into()),
             None => self.agent(caller).await?.map(|agent| agent.wallets).ok_or(Refusal::UnknownAgent)?,
         };
@@ -368,7 +368,7 @@ impl Engine {
         range: TimeRange,
         page: PageRequest,
     ) -> Result<Page<EntryView>, Refusal> {
-        if self.owner_of(wallet) != Some(caller) {
+        if !self.owns(caller, wallet) {
             return Err(Denial::UnknownWallet.into());
         }
         self.0.reads.entries(wallet, range, page).await
@@ -463,6 +463,11 @@ impl Engine {
             Some((agent, currency)) if agent == caller.agent => Ok(currency),
             _ => Err(Denial::UnknownWallet.into()),
         }
+    }
+
+    /// Whether the wallet is the agent's. Who owns a wallet never changes, so this waits for nothing.
+    pub fn owns(&self, agent: AgentId, wallet: WalletId) -> bool {
+        self.owner_of(wallet) == Some(agent)
     }
 
     fn owner_of(&self, id: WalletId) -> Option<AgentId> {

@@ -124,7 +124,7 @@ impl Rebuilt {
         let total = log.end().get().saturating_sub(from.get());
         status.recovering(0, total);
         let replayed = log.replay(from, |lsn, payload| {
-            if self.records % PROGRESS_EVERY == 0 {
+            if self.records.is_multiple_of(PROGRESS_EVERY) {
                 status.recovering(lsn.get().saturating_sub(from.get()), total);
             }
             self.records += 1;

@@ -93,16 +93,14 @@ impl History {
 
         let layers = self.layers();
         list.scan_recent(&layers.active)?;
-        let (frozen, mut floor) = (layers.frozen.clone(), layers.active.from());
+        let frozen = layers.frozen.clone();
         // Not held while the disk is read: the follower waits for it.
         drop(layers);
         if let Some(frozen) = frozen {
             list.scan_recent(&frozen)?;
-            floor = frozen.from();
         }
-        // A part that was frozen or written out since then would be met again in the database.
-        let below_floor = EntryKey { lsn: floor.get(), item: 0 };
-        list.scan(|wallet, before| self.table.scan(wallet, before.min(below_floor)))?;
+        // A part that is written out meanwhile is not met again: what was in it lies above what is asked for by now.
+        list.scan(|wallet, before| self.table.scan(wallet, before))?;
         Ok(list.finish())
     }
 }

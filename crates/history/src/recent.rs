@@ -44,10 +44,6 @@ impl Recent {
         Recent { from, watermark, nodes: Vec::new(), values: Vec::new(), newest: ByWallet::default() }
     }
 
-    pub(crate) fn from(&self) -> Lsn {
-        self.from
-    }
-
     pub(crate) fn watermark(&self) -> Watermark {
         self.watermark
     }

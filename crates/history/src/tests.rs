@@ -14,7 +14,7 @@ use std::time::Duration;
 use journal::{Encode, Scratch};
 use ledger::Fact;
 use wal::testing::{MemoryStorage, Random};
-use wal::{Event, Log, Lsn, ReadError, Reader, Wal};
+use wal::{Event, Log, Lsn, ReadError, Reader, Refused, Wal};
 
 use crate::{Batch, History, Options};
 
@@ -54,7 +54,14 @@ impl TestLog {
     /// Appends a record that is durable after the next [`TestLog::sync`].
     fn append(&mut self, fact: &Fact) -> Lsn {
         fact.encode(&mut self.scratch);
-        self.wal.append_with(self.scratch.bytes(), |_| None).expect("it is taken")
+        loop {
+            match self.wal.append_with(self.scratch.bytes(), |_| None) {
+                Ok(lsn) => return lsn,
+                // Its segments are small and memory is quick: the next segment may not be ready yet.
+                Err(Refused::Full) => self.sync(),
+                Err(refused) => panic!("memory does not fail: {refused}"),
+            }
+        }
     }
 
     /// Waits until everything that was appended is durable.

@@ -62,7 +62,7 @@ impl Disk {
         effect: impl FnOnce() -> io::Result<T>,
     ) -> Result<T, Error> {
         #[cfg(test)]
-        if let Err(source) = self.faults.step() {
+        if let Err(source) = self.faults.step(action) {
             return Err(Error::Io { action, path: path.to_owned(), source });
         }
         effect().map_err(|source| Error::Io { action, path: path.to_owned(), source })
@@ -79,17 +79,20 @@ pub(crate) mod faults {
     //! A disk that dies at a chosen step: that step fails, a write leaves half its bytes, and nothing works after it.
 
     use std::io;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     #[derive(Debug)]
     pub(crate) struct Faults {
         steps: AtomicU64,
         dies_at: AtomicU64,
+        actions: Mutex<Vec<&'static str>>,
     }
 
     impl Default for Faults {
         fn default() -> Faults {
-            Faults { steps: AtomicU64::new(0), dies_at: AtomicU64::new(u64::MAX) }
+            let (steps, dies_at) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+            Faults { steps, dies_at, actions: Mutex::default() }
         }
     }
 
@@ -103,7 +106,13 @@ pub(crate) mod faults {
             self.steps.load(Relaxed)
         }
 
-        pub(crate) fn step(&self) -> io::Result<()> {
+        /// The actions since the last call, in order.
+        pub(crate) fn take_actions(&self) -> Vec<&'static str> {
+            std::mem::take(&mut self.actions.lock().expect("no test panics with it"))
+        }
+
+        pub(super) fn step(&self, action: &'static str) -> io::Result<()> {
+            self.actions.lock().expect("no test panics with it").push(action);
             let step = self.steps.fetch_add(1, Relaxed) + 1;
             if step < self.dies_at.load(Relaxed) {
                 return Ok(());
@@ -111,7 +120,7 @@ pub(crate) mod faults {
             Err(io::Error::other(format!("injected at step {step}")))
         }
 
-        pub(crate) fn torn<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        pub(super) fn torn<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
             let step = self.steps() + 1;
             let dies_at = self.dies_at.load(Relaxed);
             match step.cmp(&dies_at) {

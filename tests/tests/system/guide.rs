@@ -68,7 +68,7 @@ impl Terminal {
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .env("HOME", self.home.path())
             .env("CURL_HOME", self.home.path())
-            .env_remove("http_proxy")
+            .env("no_proxy", "*")
             .current_dir(Path::new("/"))
             .stdin(Stdio::null())
             .output()

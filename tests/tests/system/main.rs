@@ -13,5 +13,6 @@ mod limits;
 mod operations;
 mod payments;
 mod route_matrix;
+mod secrets;
 mod slow_clients;
 mod smuggling;

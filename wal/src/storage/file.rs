@@ -1,7 +1,9 @@
-//! [`Storage`] on a directory of the local file system: `std::fs` positioned I/O, and rustix for what std lacks.
+//! [`Storage`] on a directory of the local file system: `std::fs` positioned I/O, and rustix for what std
+//! lacks.
 //!
-//! Never `O_APPEND` (positions are ours), never memory maps (an I/O error would be a signal). The directory stays open for its
-//! syncs; the lock is a `flock` on a descriptor of its own, so that it also excludes a second opener in the same process.
+//! Never `O_APPEND` (positions are ours), never memory maps (an I/O error would be a signal). The directory
+//! stays open for its syncs; the lock is a `flock` on a descriptor of its own, so that it also excludes a
+//! second opener in the same process.
 
 use super::{Access, Lock, Storage, StorageFile};
 use crate::Error;

@@ -1,8 +1,8 @@
 //! The seam to the disk: one directory of files with positioned reads and writes.
 //!
-//! The contract is that of a POSIX file system: what was written is seen by every later read, but survives a power cut only
-//! after a sync of the file; a name survives only after a sync of the directory; a sector (512 bytes) is written wholly or not
-//! at all. All calls may come from several threads at once.
+//! The contract is that of a POSIX file system: what was written is seen by every later read, but survives a
+//! power cut only after a sync of the file; a name survives only after a sync of the directory; a sector (512
+//! bytes) is written wholly or not at all. All calls may come from several threads at once.
 
 mod file;
 
@@ -62,7 +62,8 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Sets the size to `bytes` and reserves the space. Fails with `StorageFull` or `QuotaExceeded` when there is none.
+    /// Sets the size to `bytes` and reserves the space. Fails with `StorageFull` or `QuotaExceeded` when
+    /// there is none.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
 
     /// Makes contents durable (and the size, where it changed).
@@ -71,7 +72,8 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Makes contents and metadata durable.
     fn sync_all(&self) -> io::Result<()>;
 
-    /// Forgets cached contents, so that the next read shows what the disk really holds. After a failed write-back the cache
-    /// shows bytes that never arrived, and nothing but reading from the disk itself can tell.
+    /// Forgets cached contents, so that the next read shows what the disk really holds. After a failed
+    /// write-back the cache shows bytes that never arrived, and nothing but reading from the disk itself can
+    /// tell.
     fn drop_cache(&self) -> io::Result<()>;
 }

@@ -1,8 +1,10 @@
-//! What a disk holds, as a pure function of the calls made to it: the live view that processes see, and what a power cut leaves.
+//! What a disk holds, as a pure function of the calls made to it: the live view that processes see, and what
+//! a power cut leaves.
 //!
-//! A sync of a file makes the writes to that file durable, a sync of the directory the names. Of everything else each sector of 512
-//! bytes and each change of a name survives or not, independently. Writes that a *failed* sync covered stay visible until the
-//! cache is dropped, and no later sync makes them durable: that is how Linux behaves.
+//! A sync of a file makes the writes to that file durable, a sync of the directory the names. Of everything
+//! else each sector of 512 bytes and each change of a name survives or not, independently. Writes that a
+//! *failed* sync covered stay visible until the cache is dropped, and no later sync makes them durable: that
+//! is how Linux behaves.
 
 use super::Random;
 use super::memory::{MemoryStorage, read, size, write};

@@ -25,6 +25,8 @@ pub struct Fault {
 pub enum On {
     /// Every call that changes something.
     Any,
+    /// Reading.
+    Read,
     /// What a full disk refuses: making a file and reserving space.
     Space,
     /// Making a file.
@@ -43,7 +45,8 @@ pub enum On {
     SyncDirectory,
 }
 
-/// A directory on a disk that can fail. Clones are the same directory.
+/// A directory on a disk that can fail. Clones are the same directory. It keeps a copy of every byte that was
+/// ever written, so give it small segments.
 #[derive(Clone, Debug, Default)]
 pub struct FaultyStorage {
     state: Arc<Mutex<State>>,
@@ -69,7 +72,8 @@ impl FaultyStorage {
         FaultyStorage::with_disk(Disk::with_files(image.files()))
     }
 
-    /// A directory on this disk as it is, with what is not synced: the process was killed, the machine goes on.
+    /// A directory on this disk as it is, with what is not synced: the process was killed, the machine goes
+    /// on.
     pub fn with_disk(disk: Disk) -> FaultyStorage {
         let state = State { next_file: disk.file_count(), disk, ..State::default() };
         FaultyStorage { state: Arc::new(Mutex::new(state)), locked: Arc::default() }
@@ -144,7 +148,8 @@ impl State {
         self.calls.push(call);
     }
 
-    /// A failed write may have arrived in part, a failed sync loses what it covered; other calls that fail do nothing.
+    /// A failed write may have arrived in part, a failed sync loses what it covered; other calls that fail do
+    /// nothing.
     fn record_failure(&mut self, call: Call) {
         match call {
             Call::Write { file, offset, bytes } => {
@@ -164,7 +169,7 @@ impl State {
 impl On {
     fn covers(self, call: On) -> bool {
         match self {
-            On::Any => true,
+            On::Any => call != On::Read,
             On::Space => matches!(call, On::Create | On::Allocate),
             _ => self == call,
         }
@@ -228,7 +233,11 @@ impl StorageFile for FaultyFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        guard(&self.storage.state).disk.read(self.file, offset, buffer)
+        let mut state = guard(&self.storage.state);
+        match state.is_due(On::Read) {
+            None => state.disk.read(self.file, offset, buffer),
+            Some(kind) => Err(kind.into()),
+        }
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

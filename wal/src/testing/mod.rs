@@ -1,4 +1,5 @@
-//! Disks for tests: one in memory, and one that records every call, fails on demand, and shows what a power cut leaves of it.
+//! Disks for tests: one in memory, and one that records every call, fails on demand, and shows what a power
+//! cut leaves of it.
 //!
 //! Compiled always, so that the tests of other crates can use them; nothing here runs in production.
 

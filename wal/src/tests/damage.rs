@@ -1,8 +1,8 @@
-//! A log of 200 records, damaged in every way: cut at every byte, every bit flipped, blocks lost, doubled, swapped and aged,
-//! lengths forged. What opens must be the longest valid prefix; everything else must be refused, loudly. Nothing panics, and
-//! nothing is read into more memory than the file has bytes.
+//! A log of 200 records, damaged in every way: cut at every byte, every bit flipped, blocks lost, doubled,
+//! swapped and aged, lengths forged. What opens must be the longest valid prefix; everything else must be
+//! refused, loudly. Nothing panics, and nothing is read into more memory than the file has bytes.
 
-use super::{Driven, Record, payload, replay, small};
+use super::{Driven, Record, payload, replay, small, variable};
 use crate::batch::{BATCH_FRAME, Tip};
 use crate::frame::{self, Kind, frame_bytes};
 use crate::scan::{Scan, Step};
@@ -87,11 +87,7 @@ impl Log200 {
 
     /// Records in the batches that end at or before `lsn`.
     fn records_below(&self, lsn: Lsn) -> usize {
-        self.batches
-            .iter()
-            .take_while(|batch| batch.content_end <= lsn)
-            .last()
-            .map_or(0, |batch| batch.records)
+        self.batches.iter().take_while(|batch| batch.end <= lsn).last().map_or(0, |batch| batch.records)
     }
 
     fn identities(&self) -> Vec<(String, Identity)> {
@@ -100,8 +96,9 @@ impl Log200 {
         self.files.iter().map(|(name, bytes)| (name.clone(), identity(bytes))).collect()
     }
 
-    /// Whatever was damaged, the outcome must be a refusal or a prefix; and only damage from `from` on may shorten it, with no
-    /// sound batch behind `to`, because such a batch proves that everything before it was durable.
+    /// Whatever was damaged, the outcome must be a refusal or a prefix; and only damage from `from` on may
+    /// shorten it, with no sound batch behind `to`, because such a batch proves that everything before it was
+    /// durable.
     fn check(&self, name: &str, damaged: Vec<u8>, from: Lsn, to: Lsn, what: &str) -> bool {
         let mut files = self.files.clone();
         files.insert(name.to_owned(), damaged);
@@ -249,7 +246,8 @@ fn a_log_that_ends_at_any_byte_is_its_longest_valid_prefix() {
             files.get_mut(name).expect("the file")[offset] = 0;
             let found =
                 outcome(files.clone(), options()).unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
-            assert_eq!(found.len(), log.records_below(cut), "cut at {cut}");
+            let whole = log.batches.iter().take_while(|batch| batch.content_end <= cut).last();
+            assert_eq!(found.len(), whole.map_or(0, |batch| batch.records), "cut at {cut}");
             assert!(log.records.starts_with(&found), "cut at {cut}");
         }
     }
@@ -332,6 +330,29 @@ fn blocks(log: &Log200, name: &str, start: usize, size: usize) -> Vec<(&'static 
         damaged.push(("swapped", swapped, start, 2 * size));
     }
     damaged
+}
+
+/// Bytes of any number anywhere, replaced by anything.
+#[test]
+fn random_damage_is_seen_or_harmless() {
+    let only = variable("WAL_DAMAGE_SEED");
+    let log = Log200::closed();
+    let identities = log.identities();
+    for seed in only.map_or(1..=variable("WAL_DAMAGE_RUNS").unwrap_or(5_000), |seed| seed..=seed) {
+        let mut random = Random::new(seed);
+        let (name, identity) =
+            &identities[usize::try_from(random.below(identities.len() as u64)).expect("small")];
+        let mut damaged = log.files[name].clone();
+        let start = usize::try_from(random.below(damaged.len() as u64)).expect("small");
+        let longest = 1 << random.below(12);
+        let length = usize::try_from(1 + random.below(longest)).expect("small").min(damaged.len() - start);
+        for byte in &mut damaged[start..start + length] {
+            *byte = random.draw().to_le_bytes()[0];
+        }
+        let from = identity.base.plus(start as u64);
+        let replay = format!("replay: WAL_DAMAGE_SEED={seed} cargo test -p wal random_damage");
+        log.check(name, damaged, from, from.plus(length as u64), &format!("{name} at {start}; {replay}"));
+    }
 }
 
 #[test]

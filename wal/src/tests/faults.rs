@@ -57,7 +57,8 @@ fn run(fault: Fault) -> Run {
 }
 
 impl Run {
-    /// Whatever failed: what was acknowledged is there, after a restart on the same machine as well as after a power cut.
+    /// Whatever failed: what was acknowledged is there, after a restart on the same machine as well as after
+    /// a power cut.
     fn check(&self, what: &str) {
         self.storage.heal();
         let mut disks = vec![self.storage.disk()];
@@ -164,8 +165,30 @@ fn storage_restarts_read_only(storage: &FaultyStorage, records: &[Record]) {
     driven.allocate();
     assert_eq!(driven.admission(), Admission::Open);
     driven.append(vec![8; 10]).expect("there is space again");
+    assert_eq!(driven.admission(), Admission::Open, "the next segment is being made");
     driven.rest();
     assert_eq!(driven.durable, records.len() + 1);
+}
+
+#[test]
+fn admission_closes_before_appenders_outrun_the_allocator() {
+    let mut driven = Driven::start(Arc::new(FaultyStorage::new()), small(1)).expect("starts");
+    let mut seen = Vec::new();
+    loop {
+        let refused = driven.append(vec![7; 100]).err();
+        if seen.last() != Some(&(driven.admission(), refused)) {
+            seen.push((driven.admission(), refused));
+        }
+        if refused.is_some() {
+            break;
+        }
+    }
+    let expected =
+        [(Admission::Open, None), (Admission::ReadOnly, None), (Admission::ReadOnly, Some(Refused::Full))];
+    assert_eq!(seen, expected);
+    driven.allocate();
+    driven.append(vec![7; 100]).expect("room again");
+    assert_eq!(driven.admission(), Admission::Open);
 }
 
 #[test]

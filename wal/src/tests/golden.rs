@@ -1,4 +1,5 @@
-//! Golden files: the format, byte for byte. What version 1 wrote is read for ever, and version 1 is what is written today.
+//! Golden files: the format, byte for byte. What version 1 wrote is read for ever, and version 1 is what is
+//! written today.
 
 use super::{Driven, replay, small};
 use crate::testing::{FaultyStorage, Loss, MemoryStorage};
@@ -15,7 +16,8 @@ fn options() -> Options {
     Options { segment_bytes: 2048, record_bytes_max: 512, batch_bytes_max: 1024, ..small(1) }
 }
 
-/// Payloads of the golden log: they cross a segment, leave room for a torn tail, and are told from each other.
+/// Payloads of the golden log: they cross a segment, leave room for a torn tail, and are told from each
+/// other.
 fn payloads() -> Vec<Vec<u8>> {
     (0..6).map(|number: u8| (0..number * 40).map(|byte| byte ^ number).collect()).collect()
 }

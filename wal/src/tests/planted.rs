@@ -1,4 +1,5 @@
-//! Planted bugs: each of these mistakes has cost somebody data. The suite must notice every one of them, or it proves nothing.
+//! Planted bugs: each of these mistakes has cost somebody data. The suite must notice every one of them, or
+//! it proves nothing.
 
 use super::crash::crash_everywhere;
 use super::damage;
@@ -11,7 +12,7 @@ use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-/// A mistake to make.
+/// A call that is left out. (Mistakes that are not about a call are planted in the code, see [`Sabotage`].)
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Plant {
     Nothing,
@@ -21,19 +22,9 @@ pub(super) enum Plant {
     AcknowledgeBeforeSync,
     /// What is found at the start is not synced before it is shown.
     SkipSyncOnOpen,
-    /// In the code itself.
-    #[allow(dead_code)]
-    Code(Sabotage),
 }
 
 impl Plant {
-    pub(super) fn sabotage(self) -> Sabotage {
-        match self {
-            Plant::Code(sabotage) => sabotage,
-            _ => Sabotage::None,
-        }
-    }
-
     /// The storage, with the calls that the mistake leaves out left out.
     pub(super) fn storage(self, storage: &FaultyStorage) -> Arc<dyn Storage> {
         Arc::new(Careless { inner: storage.clone(), plant: self, late: Arc::default() })
@@ -147,7 +138,8 @@ fn crash_points_show_missing_and_late_syncs() {
     }
 }
 
-/// Appends a record while the sync of the one before is under way, and looks how far the log then calls itself durable.
+/// Appends a record while the sync of the one before is under way, and looks how far the log then calls
+/// itself durable.
 fn durable_covers_a_record_appended_during_the_sync(sabotage: Sabotage) -> bool {
     let storage = FaultyStorage::new();
     let meddling = Arc::new(Meddling { inner: storage, during_sync: Arc::default() });
@@ -254,7 +246,8 @@ fn durable_is_settled_before_the_sync() {
     assert!(durable_covers_a_record_appended_during_the_sync(Sabotage::PositionAfterSync));
 }
 
-/// Whether a record is acknowledged although the sync that covered it failed once, and is gone after a power cut.
+/// Whether a record is acknowledged although the sync that covered it failed once, and is gone after a power
+/// cut.
 fn a_failed_sync_loses_an_acknowledged_record(sabotage: Sabotage) -> bool {
     let storage = FaultyStorage::new();
     let options = Options { sabotage, ..small(1) };
@@ -294,7 +287,8 @@ fn rot_in_the_middle_does_not_pass_for_the_end() {
     assert!(rot_shortens_the_log(Sabotage::StopAtFirstFlaw));
 }
 
-/// Whether bytes of another log, which once stood at the same place of the disk, come to life behind the end of this one.
+/// Whether bytes of another log, which once stood at the same place of the disk, come to life behind the end
+/// of this one.
 fn strangers_come_to_life(mine: u64, theirs: u64) -> bool {
     let entropy = |seed| Options { entropy: Arc::new(Seeded(AtomicU64::new(seed))), ..small(0) };
     let (storage, other) = (FaultyStorage::new(), FaultyStorage::new());

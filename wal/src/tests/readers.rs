@@ -2,9 +2,10 @@
 
 use super::{Driven, Record, payload, replay, small};
 use crate::storage::Storage;
-use crate::testing::{FaultyStorage, Loss, MemoryStorage, Random};
+use crate::testing::{Fault, FaultyStorage, Loss, MemoryStorage, On, Random};
 use crate::{Error, Log, Lsn, Options, ReadError, Reader, dump, stat, verify};
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +109,8 @@ fn a_tail_and_a_replay_begin_at_every_boundary_and_nowhere_else() {
             Err(Error::NotABoundary { lsn }) => {
                 assert_eq!(lsn, from);
                 assert!(!driven.records.iter().any(|(lsn, _)| *lsn == from), "{from} is a record");
-                // A tail does not know batches, only frames, so it may begin at more places, with the same records.
+                // A tail does not know batches, only frames, so it may begin at more places, with the same
+                // records.
                 match collect(&reader, from) {
                     Err(ReadError::NotARecord) => {}
                     Ok(found) => assert_eq!(found, expected, "tail from {from}"),
@@ -139,6 +141,31 @@ fn a_tail_reads_records_larger_than_its_window() {
     assert_eq!(collect(&reader, Lsn::ZERO).expect("sound"), driven.records);
     for (lsn, payload) in &driven.records {
         assert_eq!(&reader.read(*lsn).expect("durable"), payload);
+    }
+}
+
+/// A disk that does not answer is not a damaged log.
+#[test]
+fn a_failed_read_is_told_from_damage() {
+    let (driven, storage) = sample();
+    let fail = |nth| storage.fail(Fault { on: On::Read, nth, kind: ErrorKind::Other, lasting: false });
+    fail(1);
+    assert!(matches!(driven.reader().read(driven.records[0].0), Err(ReadError::Io(Error::Read { .. }))));
+    fail(2);
+    assert!(matches!(collect(&driven.reader(), Lsn::ZERO), Err(ReadError::Io(Error::Read { .. }))));
+    let disk = storage.disk();
+    for nth in 1.. {
+        let storage = FaultyStorage::with_disk(disk.clone());
+        storage.fail(Fault { on: On::Read, nth, kind: ErrorKind::Other, lasting: false });
+        match Log::open(Arc::new(storage.clone()), small(7)).and_then(|log| replay(&log, Lsn::ZERO)) {
+            Err(Error::Read { .. }) => {}
+            Err(error) => panic!("read {nth} fails: {error}"),
+            Ok(found) => {
+                assert!(storage.is_fault_pending() && nth > 10, "read {nth} was the last");
+                assert_eq!(found, driven.records);
+                break;
+            }
+        }
     }
 }
 

@@ -106,7 +106,7 @@ fn judged(report: &Report) -> Verified {
         sound: report.corruption.is_none(),
         batches: report.batches,
         records: report.records,
-        torn_tail: report.torn.as_ref().map(|(segment, from, to)| {
+        torn_tail: report.torn.map(|wal::offline::TornTail { segment, from, to }| {
             format!("segment {segment} ends in an unfinished write from {from} to {to}, as a crash leaves it")
         }),
         damage: report.corruption.as_ref().map(|error| chain(error)),

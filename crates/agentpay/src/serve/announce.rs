@@ -50,7 +50,7 @@ impl Announcer {
             metrics_url: self.metrics_url.as_deref(),
             data_dir: &self.data_dir,
         };
-        self.output.answer(&event, || {
+        self.output.announce(&event, || {
             let metrics = self.metrics_url.as_deref().unwrap_or("off");
             format!("listening on {}\nmetrics {metrics}\ndata in {}", self.url, self.data_dir)
         })
@@ -59,7 +59,7 @@ impl Announcer {
     /// Everything is served.
     pub(super) fn ready(&self, took: Duration) -> Result<(), Failure> {
         let event = Event::Ready { url: &self.url, seconds: took.as_secs_f64() };
-        self.output.answer(&event, || {
+        self.output.announce(&event, || {
             let ready = format!("ready after {} ms", took.as_millis());
             if self.is_new { format!("{ready}\n\n{}", self.quickstart()) } else { ready }
         })

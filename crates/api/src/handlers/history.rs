@@ -64,17 +64,7 @@ fn next_cursor<T>(call: &Call<'_>, page: &Page<T>) -> Option<String> {
 
 /// `GET /v1/payments`.
 pub(crate) async fn payments(call: &Call<'_>) -> Result<Reply, Problem> {
-    const KNOWN: &[&str] = &[
-        "wallet_id",
-        "status",
-        "rail",
-        "counterparty",
-        "created_after",
-        "created_before",
-        "limit",
-        "cursor",
-    ];
-    let query = Query::parse(call.query, KNOWN)?;
+    let query = &call.query;
     let filter = PaymentFilter {
         wallet: query.parsed("wallet_id", "a wallet id", |text| text.parse().ok())?,
         counterparty: query.get("counterparty").map(str::to_owned),
@@ -82,10 +72,10 @@ pub(crate) async fn payments(call: &Call<'_>) -> Result<Reply, Problem> {
         status: query.parsed("status", "a payment state, such as completed", |text| {
             STATES.iter().find(|state| **state == text).copied()
         })?,
-        range: range(&query)?,
+        range: range(query)?,
     };
     let caller = call.caller()?;
-    let page = call.engine.payments(caller.agent, filter, page(call, &query)?).await?;
+    let page = call.engine.payments(caller.agent, filter, page(call, query)?).await?;
     // Most pages are of one payer; it is asked about once.
     let mut known = None;
     let mut audiences = Vec::with_capacity(page.items.len());
@@ -96,7 +86,7 @@ pub(crate) async fn payments(call: &Call<'_>) -> Result<Reply, Problem> {
         };
         let audience = match known {
             Some((same, audience)) if same == payer => audience,
-            _ => payments::audience(call, caller, item).await,
+            _ => payments::audience(call, caller, item),
         };
         known = Some((payer, audience));
         audiences.push(audience);
@@ -116,7 +106,7 @@ pub(crate) async fn payments(call: &Call<'_>) -> Result<Reply, Problem> {
 /// `GET /v1/wallets/{wallet_id}/entries`.
 pub(crate) async fn entries(call: &Call<'_>) -> Result<Reply, Problem> {
     let wallet = call.wallet_id()?;
-    let query = Query::parse(call.query, &["created_after", "created_before", "limit", "cursor", "format"])?;
+    let query = &call.query;
     let as_csv = query.parsed("format", "json or csv", |text| match text {
         "csv" => Some(true),
         "json" => Some(false),
@@ -124,13 +114,15 @@ pub(crate) async fn entries(call: &Call<'_>) -> Result<Reply, Problem> {
     })?;
     let as_csv =
         as_csv.unwrap_or_else(|| call.headers.get(ACCEPT).is_some_and(|accept| accept == "text/csv"));
-    let page = call.engine.entries(call.caller()?.agent, wallet, range(&query)?, page(call, &query)?).await?;
+    let page = call.engine.entries(call.caller()?.agent, wallet, range(query)?, page(call, query)?).await?;
     let next = next_cursor(call, &page);
     if as_csv {
         let mut reply = Reply::empty(StatusCode::OK);
         reply.content = Content::Csv;
         reply.body = entries_csv(&page.items);
-        reply.extra = next.and_then(|next| Some((NEXT_CURSOR, HeaderValue::try_from(next).ok()?)));
+        if let Some(next) = next.and_then(|next| HeaderValue::try_from(next).ok()) {
+            reply.extra.push((NEXT_CURSOR, next));
+        }
         return Ok(reply);
     }
     let mut writer = Writer::new(240 * page.items.len() + 96, call.amounts);

@@ -135,7 +135,6 @@ fn shown_once(call: &Call<'_>, fresh: &Fresh, key: &Key, old_expire_at: Option<T
 
 /// `GET /v1/agents/{agent_id}/keys`.
 pub(crate) async fn list(call: &Call<'_>) -> Result<Reply, Problem> {
-    crate::request::Query::parse(call.query, &[])?;
     let agent = own(call).await?;
     let mut writer = Writer::new(1_024, call.amounts);
     writer.object(|w| {

@@ -16,7 +16,6 @@ use crate::{
         read::{self, Reader, Slot},
         write::Writer,
     },
-    request::Query,
     respond::Reply,
     text,
 };
@@ -133,12 +132,7 @@ fn prose(reader: &mut Reader<'_>) -> read::Result<Box<str>> {
 
 /// `POST /v1/payments`, with `?dry_run=true` for an answer without effect.
 pub(crate) async fn pay(call: &Call<'_>) -> Result<Reply, Problem> {
-    let dry_run = match call.query {
-        None => false,
-        query => {
-            Query::parse(query, &["dry_run"])?.parsed("dry_run", "true or false", boolean)?.unwrap_or(false)
-        }
-    };
+    let dry_run = call.query.parsed("dry_run", "true or false", boolean)?.unwrap_or(false);
     let metadata_bytes_max = call.gateway.settings.metadata_bytes_max;
     let mut request = Reader::document(call.json(), |r| PaymentRequest::read(r, metadata_bytes_max))?;
     let key = idempotency::key(call.headers, request.key.take())?;
@@ -182,14 +176,13 @@ fn boolean(text: &str) -> Option<bool> {
 
 /// `GET /v1/payments/{payment_id}`.
 pub(crate) async fn read(call: &Call<'_>) -> Result<Reply, Problem> {
-    Query::parse(call.query, &[])?;
     let id = call.param("payment_id").and_then(|text| text.parse::<PaymentId>().ok());
     let id = id.ok_or_else(|| {
         Problem::new(Kind::NotFound).saying("There is no such payment that this key may see.")
     })?;
     let caller = call.caller()?;
     let found = call.engine.transaction(caller.agent, id).await?;
-    let audience = audience(call, caller, &found).await;
+    let audience = audience(call, caller, &found);
     let mut writer = Writer::new(640, call.amounts);
     writer.object(|w| transaction(w, &found, audience));
     Ok(Reply::json(StatusCode::OK, writer))
@@ -203,13 +196,13 @@ pub(super) enum Audience {
 }
 
 /// As whom the caller sees a transaction.
-pub(super) async fn audience(call: &Call<'_>, caller: &Caller, found: &Transaction) -> Audience {
+pub(super) fn audience(call: &Call<'_>, caller: &Caller, found: &Transaction) -> Audience {
     match found {
         Transaction::Funding(_) => Audience::Payer,
-        Transaction::Payment(receipt) => match call.engine.wallet(caller, receipt.payment.payer).await {
-            Ok(_) => Audience::Payer,
-            Err(_) => Audience::Payee,
-        },
+        Transaction::Payment(receipt) if call.engine.owns(caller.agent, receipt.payment.payer) => {
+            Audience::Payer
+        }
+        Transaction::Payment(_) => Audience::Payee,
     }
 }
 

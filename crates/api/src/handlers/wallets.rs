@@ -13,7 +13,6 @@ use crate::{
         read::{Reader, Slot},
         write::Writer,
     },
-    request::Query,
     respond::Reply,
 };
 
@@ -86,10 +85,10 @@ pub(crate) async fn balance(call: &Call<'_>) -> Result<Reply, Problem> {
 /// `GET /v1/wallets`: newest first. The cursor counts the wallets that are older than the page, which never changes,
 /// because wallets are only ever added.
 pub(crate) async fn list(call: &Call<'_>) -> Result<Reply, Problem> {
-    let query = Query::parse(call.query, &["limit", "cursor"])?;
-    let limit = super::history::limit(&query)?;
-    let cursor =
-        query.parsed("cursor", "the next_cursor of an earlier page", |text| text.parse::<usize>().ok())?;
+    let limit = super::history::limit(&call.query)?;
+    let cursor = call
+        .query
+        .parsed("cursor", "the next_cursor of an earlier page", |text| text.parse::<usize>().ok())?;
     let agent = agents::own(call).await?;
     let total = agent.wallets.len();
     let end = cursor.unwrap_or(total).min(total);

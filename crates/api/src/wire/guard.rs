@@ -32,6 +32,8 @@ pub(crate) enum Violation {
     BadLength,
     /// A transfer encoding other than exactly `chunked`.
     BadEncoding,
+    /// No `Host` in HTTP/1.1, or several: proxies would disagree about whom the request is for.
+    Host,
     TargetTooLong,
     HeadTooLarge,
 }
@@ -62,6 +64,8 @@ struct Head {
     lines: usize,
     length: Option<u64>,
     chunked: bool,
+    has_host: bool,
+    needs_host: bool,
 }
 
 impl Guard {
@@ -142,10 +146,11 @@ impl Guard {
         };
         if line.is_empty() {
             // Empty lines before a request line are skipped, as RFC 9112 asks; they count against the head's bytes.
-            return if self.head.lines == 0 { Ok(None) } else { Ok(Some(self.end_of_head())) };
+            return if self.head.lines == 0 { Ok(None) } else { self.end_of_head().map(Some) };
         }
         self.head.lines += 1;
         if self.head.lines == 1 {
+            self.head.needs_host = !line.ends_with(b" HTTP/1.0");
             return if line.len() > self.limits.target_bytes_max {
                 Err(Violation::TargetTooLong)
             } else {
@@ -176,17 +181,22 @@ impl Guard {
                 return Err(Violation::BadEncoding);
             }
             self.head.chunked = true;
+        } else if value_of(line, b"host").is_some() && std::mem::replace(&mut self.head.has_host, true) {
+            return Err(Violation::Host);
         }
         Ok(())
     }
 
-    fn end_of_head(&mut self) -> State {
+    fn end_of_head(&mut self) -> Result<State, Violation> {
         let head = std::mem::take(&mut self.head);
-        match (head.chunked, head.length) {
+        if head.needs_host && !head.has_host {
+            return Err(Violation::Host);
+        }
+        Ok(match (head.chunked, head.length) {
             (true, _) => State::Chunked,
             (false, None | Some(0)) => State::Head,
             (false, Some(length)) => State::Body(length),
-        }
+        })
     }
 }
 
@@ -231,15 +241,15 @@ mod tests {
         for (text, in_head) in [
             ("", false),
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", false),
-            ("\r\nGET / HTTP/1.1\r\n\r\n", false),
+            ("\r\nGET / HTTP/1.0\r\n\r\n", false),
             ("GET / HTTP/1.1\r\nHost: a", true),
-            ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na\nb\r\nGET / HTTP/1.1\r\n\r\n", false),
-            ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na\nb\r\nGET / HTTP/1.1\r\n", true),
-            ("POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\na\nb\nGET / HTTP/1.1\r\n\r\n", false),
-            ("POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\n\r\n", false),
-            ("POST / HTTP/1.1\r\ncontent-length:3\r\n\r\n\n\n\n", false),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nContent-Length-Hint: x\r\nX: content-length: 1\r\n\r\n", false),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\na\nb\r\nGET / HTTP/1.0\r\n\r\n", false),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\na\nb\r\nGET / HTTP/1.1\r\n", true),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\na\nb\nGET / HTTP/1.0\r\n\r\n", false),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.0\r\n\r\n", false),
+            ("POST / HTTP/1.1\r\nhost:a\r\ncontent-length:3\r\n\r\n\n\n\n", false),
+            ("POST / HTTP/1.1\r\nHost:\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length-Hint: x\r\nX: content-length: 1\r\n\r\n", false),
         ] {
             check(text, Ok(in_head));
         }
@@ -269,9 +279,13 @@ mod tests {
             ("Content-Length: 0x5\r\n", Violation::BadLength),
             ("Content-Length:\r\n", Violation::BadLength),
             ("Content-Length: 99999999999999999999\r\n", Violation::BadLength),
+            ("Accept: */*\r\n", Violation::Host),
+            ("Host: a\r\nHost: a\r\n", Violation::Host),
+            ("Host: a\r\nhost : b\r\n", Violation::Host),
         ] {
             check(&format!("POST / HTTP/1.1\r\n{headers}\r\n"), Err(violation));
         }
+        check("GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", Err(Violation::Host));
         check("GET / HTTP/1.1\n\n", Err(Violation::LineEnding));
         check("\nGET / HTTP/1.1\r\n\r\n", Err(Violation::LineEnding));
     }
@@ -282,13 +296,13 @@ mod tests {
         check(&"x".repeat(600), Err(Violation::TargetTooLong));
         check(&format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(512)), Err(Violation::HeadTooLarge));
         check(&format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(8)), Err(Violation::HeadTooLarge));
-        check(&format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(7)), Ok(false));
+        check(&format!("GET / HTTP/1.0\r\n{}\r\n", "X: y\r\n".repeat(7)), Ok(false));
         check(&"\r\n".repeat(300), Err(Violation::TargetTooLong));
     }
 
     #[test]
     fn what_comes_before_the_bad_head_is_kept() {
-        let good = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
+        let good = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
         let mut guard = Guard::new(LIMITS);
         let stream = format!("{good}GET / HTTP/1.1\n\n");
         assert_eq!(guard.inspect(stream.as_bytes()), Err((Violation::LineEnding, good.len())));

@@ -82,6 +82,7 @@ impl From<Violation> for Refused {
             }
             Violation::BadLength => malformed("The Content-Length is not a decimal number."),
             Violation::BadEncoding => malformed("The only Transfer-Encoding accepted is chunked."),
+            Violation::Host => malformed("The request must have exactly one Host header."),
             Violation::TargetTooLong => Self { kind: Kind::TargetTooLong, message: None },
             Violation::HeadTooLarge => Self { kind: Kind::HeadTooLarge, message: None },
         }

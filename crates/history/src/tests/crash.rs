@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{OnceLock, Weak};
 
 use ledger::WalletId;
 
@@ -126,10 +127,11 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A table whose next writes fail.
+/// A table whose next writes fail, and that writes its index out when it is read.
 struct Flaky {
     table: Box<dyn Table>,
     failures: Arc<AtomicU64>,
+    sealed_by_scan: Arc<OnceLock<Weak<History>>>,
 }
 
 impl Table for Flaky {
@@ -156,6 +158,9 @@ impl Table for Flaky {
     }
 
     fn scan(&self, wallet: WalletId, before: EntryKey) -> Scan {
+        if let Some(history) = self.sealed_by_scan.get().and_then(Weak::upgrade) {
+            history.seal().expect("it is sealed");
+        }
         self.table.scan(wallet, before)
     }
 
@@ -164,20 +169,54 @@ impl Table for Flaky {
     }
 }
 
-/// An index whose next writes fail as often as the number says.
-fn flaky(directory: &Path, log: &TestLog) -> (History, Arc<AtomicU64>) {
+/// The hands on a [`Flaky`] table.
+struct Flaws {
+    /// How many of the next writes fail.
+    failures: Arc<AtomicU64>,
+    /// The index that is written out whenever the table is read.
+    sealed_by_scan: Arc<OnceLock<Weak<History>>>,
+}
+
+fn flaky(directory: &Path, log: &TestLog) -> (History, Flaws) {
     let Opened { directory, table, watermark } =
         open::open(directory, &log.reader(), &tight()).expect("it opens");
-    let failures = Arc::new(AtomicU64::new(0));
-    let flaky = Flaky { table, failures: Arc::clone(&failures) };
-    (History::new(directory, Box::new(flaky), watermark, tight()), failures)
+    let flaws = Flaws { failures: Arc::default(), sealed_by_scan: Arc::default() };
+    let (failures, sealed_by_scan) = (Arc::clone(&flaws.failures), Arc::clone(&flaws.sealed_by_scan));
+    let flaky = Flaky { table, failures, sealed_by_scan };
+    (History::new(directory, Box::new(flaky), watermark, tight()), flaws)
+}
+
+/// A reader has left the part in memory when it is written out, and meets the same entries in the database.
+#[test]
+fn a_part_written_out_while_it_is_read_is_seen_once() {
+    let (directory, mut log) = (directory(), TestLog::new());
+    let mut generator = Generator::new(11, 4);
+    let (history, Flaws { failures, sealed_by_scan }) = flaky(directory.path(), &log);
+    let history = Arc::new(history);
+    sealed_by_scan.set(Arc::downgrade(&history)).expect("it is set once");
+    for round in 0..20 {
+        generator.append(&mut log, 20);
+        feed_all(&history, &log);
+        if round % 2 == 0 {
+            // Two parts in memory: one on its way out, and one being filled.
+            failures.store(1, Relaxed);
+            history.seal().expect_err("the disk is full");
+            generator.append(&mut log, 20);
+            feed_all(&history, &log);
+        }
+        assert_ne!(history.stat().recent_entries, 0);
+        let (wallet, range) = (generator.wallet(), TimeRange::default());
+        let found = history.entries(wallet, None, range, 1_000).expect("it is read");
+        assert_eq!(found, generator.model.entries(history.cursor(), wallet, None, range, 1_000));
+        assert_eq!(history.stat().recent_entries, 0, "it was written out while it was read");
+    }
 }
 
 #[test]
 fn what_cannot_be_written_out_stays_readable_and_is_written_later() {
     let (directory, mut log) = (directory(), TestLog::new());
     let mut generator = Generator::new(4, 5);
-    let (history, failures) = flaky(directory.path(), &log);
+    let (history, Flaws { failures, .. }) = flaky(directory.path(), &log);
     generator.append(&mut log, 50);
     feed_all(&history, &log);
     history.seal().expect("it is sealed");
@@ -206,7 +245,7 @@ fn what_cannot_be_written_out_stays_readable_and_is_written_later() {
 fn a_follower_that_fails_can_be_started_again() {
     let (directory, mut log) = (directory(), TestLog::new());
     let mut generator = Generator::new(5, 5);
-    let (history, failures) = flaky(directory.path(), &log);
+    let (history, Flaws { failures, .. }) = flaky(directory.path(), &log);
     let history = Arc::new(history);
     failures.store(1, Relaxed);
     generator.append(&mut log, 300);

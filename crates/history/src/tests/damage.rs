@@ -105,6 +105,19 @@ fn a_log_that_was_taken_back_to_an_earlier_state_is_noticed() {
     check_rebuilt(&directory, &log, &mut generator, 1);
 }
 
+/// Records of the same sizes at the same positions, between other wallets.
+#[test]
+fn a_log_of_the_same_shape_is_noticed() {
+    let parent = directory();
+    let directory = parent.path().join("history");
+    drop(sealed_index(&directory, 10));
+    let mut log = TestLog::new();
+    let mut generator = Generator::new(10, 5);
+    generator.wallets.rotate_left(1);
+    generator.append(&mut log, 200);
+    check_rebuilt(&directory, &log, &mut generator, 1);
+}
+
 #[test]
 fn a_condemned_index_and_one_whose_opening_never_ends_are_set_aside() {
     let parent = directory();

@@ -2,7 +2,7 @@
 
 use ledger::{Amount, Fact, Rail, Timestamp, WalletId};
 
-use super::model::{Generator, LABELS};
+use super::model::{self, Generator, LABELS};
 use super::*;
 use crate::lines::for_each_line;
 use crate::{Counterparty, EntryKey, Page, PaymentFilter, PaymentStatus, SCANNED_MAX, TimeRange};
@@ -162,6 +162,35 @@ fn a_filter_that_matches_nothing_looks_at_a_bounded_part_and_goes_on_from_there(
         }
     }
     assert_eq!(found, generator.model.payments(history.cursor(), &wallets, &filter, None, usize::MAX).items);
+}
+
+/// A query that tires between the two sides of a payment would lose the second one.
+#[test]
+fn both_sides_of_a_payment_are_looked_at_together() {
+    let (directory, mut log) = (directory(), TestLog::new());
+    let [payer, payee] = [1, 2].map(|random| WalletId::new(0, random));
+    let payments = 3 * SCANNED_MAX / 4;
+    for _ in 0..payments {
+        log.append(&model::payment(payer, payee).into());
+    }
+    // Newest, so that an odd number of entries lies above every payment.
+    log.append(&model::payment(payer, WalletId::new(0, 3)).into());
+    log.sync();
+    let history = open(directory.path(), &log, Options::default());
+    feed_all(&history, &log);
+    // Only the payee's line matches, which comes second.
+    let filter =
+        PaymentFilter { counterparty: Some(Counterparty::Wallet(payer)), ..PaymentFilter::default() };
+    let (mut found, mut before) = (0, None);
+    loop {
+        let page = history.payments(&[payer, payee], &filter, before, 100_000).expect("it is read");
+        found += page.items.len();
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, payments);
 }
 
 #[test]

@@ -127,17 +127,12 @@ impl Generator {
         let fee = self.fee(amount);
         let drafts = drafts(payer, &payee, 0, amount, fee, rail);
         let fact = Payment {
-            payer,
             payee,
             amount: Amount::from_nanos(amount),
             fee: Amount::from_nanos(fee),
-            currency: Currency::USD,
             rail,
-            description: None,
-            metadata: None,
-            key: None,
             at,
-            balance_after: Parts::default(),
+            ..self::payment(payer, payer)
         };
         (fact.into(), drafts)
     }
@@ -176,6 +171,23 @@ impl Generator {
 
     fn fee(&mut self, amount: i128) -> i128 {
         amount * i128::from(self.random.below(3)) / 250
+    }
+}
+
+/// A plain payment of one unit without a fee.
+pub(super) fn payment(payer: WalletId, payee: WalletId) -> Payment {
+    Payment {
+        payer,
+        payee: Payee::Wallet(payee),
+        amount: Amount::from_nanos(1_000_000_000),
+        fee: Amount::ZERO,
+        currency: Currency::USD,
+        rail: Rail::Internal,
+        description: None,
+        metadata: None,
+        key: None,
+        at: Timestamp::from_millis(1_700_000_000_000),
+        balance_after: Parts::default(),
     }
 }
 

@@ -65,6 +65,24 @@ fn every_step_fails_once() {
     assert!(outcomes.is_sorted(), "once it has its name it stays: {outcomes:?}");
 }
 
+/// Nothing gets a name that is not on the disk, and no name counts that is not.
+#[test]
+fn content_then_name_then_directory() {
+    let directory = directory();
+    let (store, disk) = old_generation(directory.path());
+    disk.faults.take_actions();
+    write(&store, 0, NEW_START, &rows(2, 80_000)).expect("it is written");
+    let actions = disk.faults.take_actions();
+    let (last, first) =
+        actions.split_last_chunk::<4>().map(|(first, last)| (last, first)).expect("there are more");
+    assert_eq!(*last, ["write to", "sync", "rename", "sync the directory"]);
+    assert_eq!(first[0], "create");
+    let written = first.iter().filter(|action| **action == "write to").count();
+    let synced = first.iter().filter(|action| **action == "sync").count();
+    assert!(synced > 0, "{written} chunks are not left to one sync at the end");
+    assert_eq!(1 + written + synced, first.len());
+}
+
 #[test]
 fn a_rename_that_was_not_durable_is_as_if_it_never_was() {
     let directory = directory();

@@ -200,6 +200,22 @@ fn digests_that_hold_do_not_excuse_what_is_inside() {
 }
 
 #[test]
+fn a_trailer_that_repeats_another_digest_than_the_one_before_it_is_refused() {
+    let summary = Tally::default().summary(1, 2);
+    let (header, chain) = Header { partition: 0, id: 1, start: 1 }.encode();
+    let file = |previous| {
+        let trailer =
+            Trailer { previous, chunks: 0, rows: 0, summary: summary.clone(), created_at: CREATED_AT }
+                .encode();
+        let tail = FrameHead::seal(FrameKind::Trailer, 0, &trailer, &chain);
+        [&header[..], &tail.bytes(), &trailer, &encode_footer(FRAME_BYTES + trailer.len())].concat()
+    };
+    assert_eq!(load(&file(chain)).expect("it is read").0, []);
+    let error = load(&file([3; 32])).expect_err("it is refused");
+    assert!(error.to_string().contains("other chunks"), "{error}");
+}
+
+#[test]
 fn balances_beyond_all_numbers_are_damage_and_no_panic() {
     let mut rich = Wallet::open(AgentId::new(0, 1), Currency::USD, None, CREATED_AT, Position::new(1));
     rich.available = Amount::from_nanos(i128::MAX);
@@ -207,7 +223,7 @@ fn balances_beyond_all_numbers_are_damage_and_no_panic() {
     let sums = vec![(Currency::USD, Amount::from_nanos(i128::MAX))];
     let summary = Summary { start: 1, covers: 1, wallets: 2, agents: 0, sums };
     let error = load(&sealed(&payload(&rows), 2, &summary)).expect_err("it is refused");
-    assert!(error.to_string().contains("more than there can be"), "{error}");
+    assert!(error.to_string().contains("unreadable row"), "a balance above the supply is no row: {error}");
 }
 
 #[test]

@@ -1,0 +1,71 @@
+//! Security list 2: secrets are shown once. They are sent through every input here, and then looked for everywhere the
+//! node writes: its output at the most talkative level, its files, its answers.
+
+use std::fs;
+use std::path::Path;
+
+use memchr::memmem;
+use system_tests::http::Request;
+use system_tests::{ADMIN_TOKEN, Account, Node};
+
+#[test]
+fn secrets_are_found_in_no_output_file_or_answer() {
+    let node = Node::builder().set("logging.level", "trace").start();
+    let account = Account::funded(&node, "secrets", "100");
+    let secrets = [account.api_key.as_str(), account.secret_key.as_str(), ADMIN_TOKEN];
+    let mut answers = Vec::new();
+    for secret in secrets {
+        for request in requests_with(&account, secret) {
+            let response = node.send(&request);
+            answers.push((format!("{request:?}"), format!("{:?} {}", response.headers, response.text())));
+        }
+    }
+    for (request, answer) in &answers {
+        for secret in secrets {
+            assert!(!answer.contains(secret), "{request}: a secret in the answer: {answer}");
+        }
+    }
+    for secret in secrets {
+        assert!(!node.output().contains(secret), "a secret in the output");
+    }
+    let builder = node.stop();
+    search(&builder.data_dir().path(), &secrets);
+}
+
+/// Places where a careless client puts a secret.
+fn requests_with(account: &Account, secret: &str) -> Vec<Request> {
+    let wallet = &account.wallet;
+    vec![
+        Request::get("/v1/agents/me").bearer(secret),
+        Request::get("/v1/agents/me").header("authorization", &format!("Basic {secret}")),
+        Request::get("/v1/agents/me").bearer(&format!("{secret}x")),
+        Request::get("/v1/agents/me").header("x-api-key", secret),
+        Request::get(format!("/v1/payments?wallet_id={secret}")).bearer(&account.api_key),
+        Request::get(format!("/v1/payments?api_key={secret}")).bearer(&account.api_key),
+        Request::get(format!("/v1/wallets/{secret}")).bearer(&account.api_key),
+        Request::post("/v1/payments", format!(r#"{{"from_wallet_id":"{secret}","amount":1}}"#))
+            .bearer(&account.api_key),
+        Request::post(
+            "/v1/payments",
+            format!(r#"{{"from_wallet_id":"{wallet}","to_external":"m","amount":"{secret}"}}"#),
+        )
+        .bearer(&account.api_key),
+        Request::post(format!("/v1/wallets/{wallet}/fund"), format!(r#"{{"amount":1,"source":"{secret}"}}"#))
+            .bearer(&account.api_key),
+    ]
+}
+
+/// Panics if a file below the directory holds one of the secrets.
+fn search(dir: &Path, secrets: &[&str]) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            search(&path, secrets);
+        } else {
+            let bytes = fs::read(&path).expect("readable");
+            for secret in secrets {
+                assert!(memmem::find(&bytes, secret.as_bytes()).is_none(), "a secret in {}", path.display());
+            }
+        }
+    }
+}

@@ -106,6 +106,7 @@ fn settings(arguments: &Arguments) -> Result<Settings> {
         window: Duration::try_from_secs_f64(arguments.seconds.unwrap_or(if quick { 2.0 } else { 6.0 }))?,
         memory_wallets: if quick { 100_000 } else { 1_000_000 },
         replay_payments: if quick { 200_000 } else { 2_000_000 },
+        engine_payments: if quick { 200_000 } else { 1_000_000 },
         seed: arguments.seed,
     })
 }

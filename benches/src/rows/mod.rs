@@ -40,6 +40,8 @@ pub struct Settings {
     pub window: Duration,
     pub memory_wallets: usize,
     pub replay_payments: u64,
+    /// Payments of each shape of load on the engine alone.
+    pub engine_payments: u64,
     pub seed: u64,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owner of state: each wallet's actor (or its slot in the registry while at rest) and the directory actor; the commit
 //! stream owns the totals. Threads: the log's own, one for the history index, and the tokio runtime it is started on.
-//! Invariants: one decision is one record; nothing is answered, and nothing is read, above the delivered position;
+//! Invariants: one decision is one record; nothing is answered, and nothing is read, above the durable position;
 //! only the owner of a constraint decides it; replay applies the same records with the same functions.
 //! Non-goals: HTTP, configuration, files, the system clock, randomness (all given from outside).
 #![expect(

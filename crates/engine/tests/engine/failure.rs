@@ -160,7 +160,7 @@ fn is_covered(on: On, call: &Call) -> bool {
         On::Create => matches!(call, Call::Create { .. }),
         On::Rename => matches!(call, Call::Rename { .. }),
         On::SyncDirectory => matches!(call, Call::SyncDirectory),
-        On::Space | On::Allocate | On::Remove => unreachable!("not drawn"),
+        other => unreachable!("{other:?} is not drawn"),
     }
 }
 
@@ -184,6 +184,32 @@ fn after_a_failure_only_what_is_durable_is_read() {
     assert_eq!(node.engine.trial_balance(), before);
     assert!(node.run(node.engine.snapshot_now()).is_err(), "a snapshot of what may be lost");
     assert_eq!(node.engine.gauges().in_flight, 0);
+}
+
+/// A record that cannot be read is reported as that, and not as one that never was; it hurts nobody else.
+#[test]
+fn a_disk_that_does_not_answer_a_read_is_no_missing_payment() {
+    let disk = FaultyStorage::new();
+    let node = setup(&disk).start();
+    let (alice, bob) = (node.party("alice"), node.party("bob"));
+    node.run(node.engine.fund(&alice.caller, fund(&alice, "100"))).expect("funded");
+    let command = || pay_keyed(&alice, bob.wallet, "1", "k", 1);
+    let receipt = node.run(node.engine.pay(&alice.caller, command())).expect("paid").value;
+    disk.fail(Fault { on: On::Read, nth: 1, kind: ErrorKind::Other, lasting: true });
+    let found = node.run(node.engine.transaction(bob.id(), receipt.id));
+    assert_eq!(found, Err(Refusal::Damaged));
+    let again = node.run(node.engine.pay(&alice.caller, command()));
+    assert_eq!(again.map(drop), Err(Refusal::Damaged), "known, but not to be answered now");
+    node.run(node.engine.pay(&alice.caller, pay(&alice, bob.wallet, "1"))).expect("payments go on");
+    disk.heal();
+    assert_eq!(
+        node.run(node.engine.transaction(bob.id(), receipt.id)),
+        Ok(Transaction::Payment(receipt.clone()))
+    );
+    let again = node.run(node.engine.pay(&alice.caller, command())).expect("answered again");
+    assert!(again.replayed && again.value == receipt);
+    assert_eq!(node.available(&bob), amount("2"));
+    node.check_trial_balance();
 }
 
 /// A full disk closes admission before anything is lost, and opens it again when there is space.

@@ -264,7 +264,8 @@ impl Client {
         if self.number != 0 {
             return;
         }
-        let wanted = if self.switches % 2 == 0 { WalletStatus::Frozen } else { WalletStatus::Active };
+        let wanted =
+            if self.switches.is_multiple_of(2) { WalletStatus::Frozen } else { WalletStatus::Active };
         let (party, at) = (self.cast.switched.clone(), self.engine.clock().now());
         let view = self.engine.set_status(&party.caller, party.wallet, wanted, at).await.expect("in turn");
         assert_eq!(view.status, wanted);

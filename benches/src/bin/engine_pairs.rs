@@ -1,7 +1,10 @@
 //! Random payer/payee pairs through the engine's own API: no HTTP, everything else real (actors, log, fsync). Prints
 //! one JSON line per shape.
 //!
-//! `engine_pairs [--wallets 10000] [--payments 1000000] [--dir DIR]`
+//! `engine_pairs [--wallets 10000] [--payments 1000000] [--dir DIR]`; the directory must not exist, and is removed at the
+//! end.
+
+#![expect(clippy::print_stdout, reason = "the figures are the output of this program")]
 
 use std::{
     path::PathBuf,

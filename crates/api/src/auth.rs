@@ -61,6 +61,7 @@ pub(crate) fn identify(
         if !genuine || !record.key.usable(now) {
             return Err(unauthenticated());
         }
+        record.used.note(now);
         let caller = Caller { agent: record.agent, meter: record.meter };
         return Ok(Principal::Agent { caller, kind: record.key.kind, scopes: record.key.scopes });
     }

@@ -43,7 +43,7 @@ pub use refusal::Refusal;
 pub use snapshots::SnapshotError;
 pub use status::{Phase, Status};
 pub use views::{
-    Answer, Caller, Cursor, EntryView, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, Page,
+    Answer, Caller, Cursor, EntryView, FundReceipt, Gauges, KeyRecord, LastUse, NewAgent, OpenWallet, Page,
     PageRequest, PayBatch, PaymentFilter, PaymentReceipt, TimeRange, Transaction, TrialBalance,
     TrialBalanceRow, WalletView,
 };

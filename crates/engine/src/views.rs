@@ -1,6 +1,9 @@
 //! What the face hands out: plain values, nothing that refers into the engine.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use ledger::{
     AgentId, Amount, Currency, Funding, Key, Payment, PaymentId, Rail, Timestamp, Wallet, WalletId,
@@ -27,6 +30,28 @@ pub struct KeyRecord {
     pub agent: AgentId,
     /// Its agent's meter.
     pub meter: Arc<AgentMeter>,
+    /// When it was last used.
+    pub used: Arc<LastUse>,
+}
+
+/// When a key was last used, as this process has seen it: written by every request, so it is kept out of the log and
+/// starts anew with the process.
+#[derive(Debug, Default)]
+pub struct LastUse(AtomicI64);
+
+impl LastUse {
+    /// Notes a use, to the second: a busy key does not write for every request.
+    pub fn note(&self, at: Timestamp) {
+        if at.millis().saturating_sub(self.0.load(Ordering::Relaxed)) >= 1_000 {
+            self.0.store(at.millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// `None` when it was not used since the process began.
+    pub fn at(&self) -> Option<Timestamp> {
+        let millis = self.0.load(Ordering::Relaxed);
+        (millis != 0).then(|| Timestamp::from_millis(millis))
+    }
 }
 
 /// A new agent as asked for; ids are given by the engine.

@@ -79,6 +79,10 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Score of an agent, 0 to 100, that has not settled any service call: neither trusted nor distrusted. Payments do not
+/// move it.
+pub const TRUST_SCORE_START: u8 = 50;
+
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub struct Agent {
     pub id: AgentId,

@@ -29,7 +29,7 @@ mod seal;
 mod time;
 mod wallet;
 
-pub use agent::{Agent, Key, KeyKind, Scopes};
+pub use agent::{Agent, Key, KeyKind, Scopes, TRUST_SCORE_START};
 pub use amount::{Amount, AmountError};
 pub use batch::{
     BATCH_ITEMS_MAX, BatchCommand, BatchItem, BatchPayment, ItemOutcome, PaymentBatch, decide_batch,

@@ -123,6 +123,7 @@ pub(crate) async fn read(call: &Call<'_>) -> Result<Reply, Problem> {
         w.name("operator").string(&agent.operator);
         w.name("metadata").raw(agent.metadata.as_deref());
         w.name("status").plain("active");
+        w.name("trust_score").integer(ledger::TRUST_SCORE_START);
         w.name("public_key").plain(base64url(&agent.public_key));
         w.name("wallets")
             .array(|w| agent.wallets.iter().take(WALLETS_SHOWN_MAX).for_each(|wallet| w.plain(wallet)));

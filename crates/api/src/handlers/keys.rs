@@ -139,8 +139,15 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Reply, Problem> {
     let mut writer = Writer::new(1_024, call.amounts);
     writer.object(|w| {
         // The ledger bounds the number of keys, so there is one page.
-        w.name("keys")
-            .array(|w| agent.keys.iter().rev().for_each(|key| w.object(|w| members(w, key, call.at))));
+        w.name("keys").array(|w| {
+            agent.keys.iter().rev().for_each(|key| {
+                w.object(|w| {
+                    members(w, key, call.at);
+                    let used = call.engine.key(key.id).and_then(|record| record.used.at());
+                    optional_time(w, "last_used_at", used);
+                });
+            })
+        });
         w.name("next_cursor").null();
         w.name("total").integer(agent.keys.len());
     });
@@ -162,11 +169,14 @@ fn members(w: &mut Writer, key: &Key, now: Timestamp) {
         SCOPES.iter().filter(|(_, scope)| key.scopes.contains(*scope)).for_each(|(name, _)| w.plain(name));
     });
     w.name("created_at").timestamp(key.created_at);
-    for (name, at) in [("expires_at", key.expires_at), ("revoked_at", key.revoked_at)] {
-        match at {
-            Some(at) => w.name(name).timestamp(at),
-            None => w.name(name).null(),
-        }
+    optional_time(w, "expires_at", key.expires_at);
+    optional_time(w, "revoked_at", key.revoked_at);
+}
+
+fn optional_time(w: &mut Writer, name: &'static str, at: Option<Timestamp>) {
+    match at {
+        Some(at) => w.name(name).timestamp(at),
+        None => w.name(name).null(),
     }
 }
 

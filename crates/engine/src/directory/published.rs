@@ -58,7 +58,7 @@ impl PublishedDirectory {
                 self.keys.remove(id);
             }
         }
-        self.keys.insert_new(key.id, KeyRecord { key: key.clone(), agent, meter });
+        self.keys.insert_new(key.id, KeyRecord { key: key.clone(), agent, meter, used: Arc::default() });
     }
 
     pub(crate) fn publish_revoked(&self, key: KeyId, at: Timestamp) {

@@ -216,7 +216,7 @@ impl Engine {
         self.change_keys(directory::Command::RevokeKey { agent, key, at }).await
     }
 
-    /// Adds a runtime key; the agent's other runtime keys end at `old_expire_at`.
+    /// Adds a key; the agent's other keys of its kind end at `old_expire_at`.
     pub async fn rotate_keys(
         &self,
         agent: AgentId,

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use ledger::{AgentId, Key, KeyId, KeyKind, Timestamp};
+use ledger::{AgentId, Key, KeyId, Timestamp};
 
 use crate::{admission::AgentMeter, sharded::ShardedMap, views::KeyRecord};
 
@@ -65,12 +65,12 @@ impl PublishedDirectory {
         self.keys.write(key, |record| record.key.revoked_at = Some(at));
     }
 
-    /// The new key opens; the agent's other runtime keys close at `old_expire_at`, if they do not close before.
+    /// The new key opens; the agent's other keys of its kind close at `old_expire_at`, if they do not close before.
     pub(crate) fn publish_rotated(&self, agent: AgentId, key: &Key, old_expire_at: Timestamp) {
         let old = self.agents.read(agent, |entry| entry.keys.clone()).unwrap_or_default();
         for id in old {
             self.keys.write(id, |record| {
-                if record.key.kind == KeyKind::Runtime {
+                if record.key.kind == key.kind {
                     let sooner =
                         record.key.expires_at.map_or(old_expire_at, |expires| expires.min(old_expire_at));
                     record.key.expires_at = Some(sooner);

@@ -95,6 +95,22 @@ fn rotated_keys_overlap_until_the_old_ones_end() {
     setup.audit();
 }
 
+/// What authentication sees and what the directory decided agree for every kind of key.
+#[test]
+fn a_rotation_ends_keys_of_its_own_kind_only() {
+    let setup = Setup::new(MemoryStorage::new());
+    let node = setup.start();
+    let alice = alice(&node);
+    node.run(node.engine.rotate_keys(alice.id(), owner_key(3, 100), at(200))).expect("rotated");
+    assert_eq!((usable(&node, 199), usable(&node, 200)), (vec![1, 2, 3], vec![2, 3]));
+    check_published(&node, &alice);
+    node.shutdown();
+    let node = setup.start();
+    assert_eq!(usable(&node, 200), [2, 3]);
+    check_published(&node, &alice);
+    node.shutdown();
+}
+
 #[test]
 fn keys_and_wallets_are_limited() {
     let setup = Setup::new(MemoryStorage::new()).tuned(|options| {

@@ -42,15 +42,7 @@ impl<T> Writer<T> {
         loop {
             match self.wait() {
                 Work::Batch(batch) => match self.commit(batch) {
-                    Ok(committed) => {
-                        let busy = committed.companions.len() > 1;
-                        sink(Event::Committed(committed));
-                        // With more to do than cores, those who append go first: the next batch gathers more of them
-                        // for the same sync. With a core to spare this returns at once.
-                        if busy {
-                            std::thread::yield_now();
-                        }
-                    }
+                    Ok(committed) => sink(Event::Committed(committed)),
                     Err((error, companions)) => return sink(self.poison(error, companions)),
                 },
                 Work::Failed(error) => return sink(self.poison(error, Vec::new())),

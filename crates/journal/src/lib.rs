@@ -1,7 +1,7 @@
 //! The records of the log and the rows of snapshots, as bytes.
 //!
 //! Role: turn facts and state into payloads and back. A payload is a schema version byte, a kind byte, and an rkyv
-//! archive (little-endian, unaligned, 32-bit offsets). Nothing is parsed on the hot path: [`view`] checks a payload in
+//! archive (little-endian, unaligned, 32-bit offsets). Nothing is parsed on the hot path: [`view()`] checks a payload in
 //! place, and a [`View`] walks the archived bytes without allocating.
 //! Owner of state: none; a [`Scratch`] belongs to the thread that encodes with it.
 //! Invariants: old versions stay readable for ever (golden files prove it); hostile bytes give an [`Error`], never a

@@ -2,7 +2,7 @@
 //!
 //! [`read`] walks the request's text once: it knows the path of every value, refuses what JSON allows but a payment
 //! must not (duplicate keys, unknown fields, deep nesting), and hands amounts over as raw text so that they are never a
-//! float. [`write`] appends answers to one buffer. [`raw`] keeps a caller's own JSON (metadata) in compact form and
+//! float. [`mod@write`] appends answers to one buffer. [`raw`] keeps a caller's own JSON (metadata) in compact form and
 //! computes what it means, so that two spellings of one document count as the same request.
 
 pub(crate) mod raw;

@@ -61,7 +61,8 @@ impl Stuck {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let Self { shut, node, alice, bob, paying, .. } = self;
+        // The gate is the last, so that a failure opens it before the engine goes.
+        let Self { node, alice, bob, paying, shut, .. } = self;
         let asked = node.spawn(ask(node.engine.clone(), alice, bob));
         std::thread::sleep(WATCH);
         assert!(!asked.is_finished(), "answered by what is not durable");

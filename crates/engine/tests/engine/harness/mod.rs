@@ -16,7 +16,7 @@ pub(crate) use node::{Node, Party, Setup, denial, new_agent};
 use std::time::Duration;
 
 /// How long a test waits for something that has to come. Generous: it is reached only when the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a test watches that something does not come. A slow machine can hide an error here, never make one up.
 pub(crate) const WATCH: Duration = Duration::from_millis(40);

@@ -18,24 +18,46 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("loadtest drives epoll directly and runs on Linux only");
 
+mod book;
 mod connection;
 mod driver;
 mod error;
 mod fetch;
+mod field;
+mod findings;
+mod kept;
+mod money;
 mod outcome;
 mod payments;
 mod plan;
 mod population;
+mod progress;
 mod request;
 mod response;
+mod roster;
+mod shape;
+mod steps;
+mod timeline;
+mod traffic;
+mod verify;
 mod workload;
 
-pub use driver::run;
+pub use book::{Book, CallPromise, EXTERNAL, Pay, Promise, ShortText, Unknowns};
+pub use driver::{run, run_watched};
 pub use error::Error;
 pub use fetch::{Fetched, fetch};
+pub use findings::{Finding, Findings};
+pub use kept::Kept;
+pub use money::{decimal, nanos};
 pub use outcome::{Outcome, Surprise};
 pub use payments::{Batches, Payer, Payments};
 pub use plan::{Pace, Plan, Target};
 pub use population::{Account, Population, PopulationSpec};
+pub use progress::{Moment, Unwatched, Watch};
 pub use request::RequestTemplate;
+pub use roster::{Agent, Roster};
+pub use shape::Shape;
+pub use timeline::Slice;
+pub use traffic::{Market, Mix, Traffic, TrafficSpec, Weights};
+pub use verify::{Verification, VerifySpec, verify};
 pub use workload::{Answer, Next, Workload};

@@ -7,6 +7,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use crate::timeline::Slice;
+
 /// Bodies are kept for the report up to this size.
 const SAMPLE_BYTES_MAX: usize = 600;
 
@@ -35,6 +37,10 @@ pub struct Outcome {
     pub overdue_max: u64,
     /// Processor time the generator's thread used within the window.
     pub generator_cpu_seconds: f64,
+    /// Length of the warm-up, for reading the timeline.
+    pub warm_up_seconds: f64,
+    /// The whole run in slices, warm-up included.
+    pub timeline: Vec<Slice>,
 }
 
 /// Answers of one status that nobody hoped for.
@@ -61,6 +67,8 @@ impl Outcome {
             unanswered: 0,
             overdue_max: 0,
             generator_cpu_seconds: 0.0,
+            warm_up_seconds: 0.0,
+            timeline: Vec::new(),
         }
     }
 
@@ -77,6 +85,14 @@ impl Outcome {
 
     pub(crate) fn record_latency(&mut self, latency: Duration) {
         self.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// 2xx answers and all answers of the whole run.
+    pub fn answers(&self) -> (u64, u64) {
+        let of = |wanted: fn(u16) -> bool| {
+            self.statuses.iter().filter(|(status, _)| wanted(**status)).map(|(_, count)| count).sum()
+        };
+        (of(|status| (200..300).contains(&status)), of(|_| true))
     }
 
     /// 2xx answers per second of the window.
@@ -123,8 +139,19 @@ impl Outcome {
             "unanswered": self.unanswered,
             "overdue_max": self.overdue_max,
             "generator_cpu_seconds": self.generator_cpu_seconds,
+            "warm_up_seconds": self.warm_up_seconds,
+            "timeline": self.timeline.iter().map(slice_json).collect::<Vec<_>>(),
         })
     }
+}
+
+fn slice_json(slice: &Slice) -> Value {
+    let micros = |duration: Duration| duration.as_nanos() as f64 / 1_000.0;
+    json!({
+        "begin_seconds": slice.begin_seconds, "length_seconds": slice.length_seconds,
+        "succeeded": slice.succeeded, "failed": slice.failed,
+        "p50_micros": micros(slice.p50), "p99_micros": micros(slice.p99), "max_micros": micros(slice.max),
+    })
 }
 
 impl fmt::Display for Outcome {

@@ -10,13 +10,13 @@ use crate::Answer;
 use crate::field::Field;
 use crate::findings::{Finding, Findings};
 use crate::kept::Kept;
-use crate::money::{NANOS, decimal};
+use crate::money::{NANOS_PER_UNIT, decimal};
 
 /// In place of a payee: somebody outside of the ledger.
 pub const EXTERNAL: u32 = u32::MAX;
 
 /// Amounts of the load are in cents.
-pub(crate) const NANOS_PER_CENT: i128 = NANOS / 100;
+pub(crate) const NANOS_PER_CENT: i128 = NANOS_PER_UNIT / 100;
 
 /// One payment that was asked for. The key makes it unique within the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,12 +284,12 @@ mod tests {
 
     #[test]
     fn an_acknowledged_payment_moves_what_is_expected() {
-        let mut book = Book::new(2, 100 * NANOS, None, 1);
+        let mut book = Book::new(2, 100 * NANOS_PER_UNIT, None, 1);
         book.acknowledge(pay(1), answer(&paid("tx_1", "5", "0.02", "5.02")), false);
         assert_eq!((book.balance(0), book.balance(1)), (94_980_000_000, 105_000_000_000));
         let external = Pay { payee: EXTERNAL, ..pay(2) };
         book.acknowledge(external, answer(&paid("tx_2", "5.00", "0.02", "5.02")), false);
-        assert_eq!((book.fees(), book.external()), (40_000_000, 5 * NANOS));
+        assert_eq!((book.fees(), book.external()), (40_000_000, 5 * NANOS_PER_UNIT));
         assert_eq!(book.promises().len(), 2);
         assert_eq!(book.promises().get(1).id.as_str(), "tx_2");
         assert!(book.findings.is_empty());

@@ -2,7 +2,7 @@
 //! floating point: a verification that rounds would hide what it looks for.
 
 /// 10⁻⁹ units in one.
-pub(crate) const NANOS: i128 = 1_000_000_000;
+pub const NANOS_PER_UNIT: i128 = 1_000_000_000;
 
 /// Reads `12`, `12.5` or `-0.000000001`; nothing with an exponent, more than 9 decimals or more than 27 digits before
 /// the point.
@@ -30,7 +30,7 @@ pub fn nanos(text: &[u8]) -> Option<i128> {
 pub fn decimal(nanos: i128) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let value = nanos.unsigned_abs();
-    let (whole, fraction) = (value / NANOS.unsigned_abs(), value % NANOS.unsigned_abs());
+    let (whole, fraction) = (value / NANOS_PER_UNIT.unsigned_abs(), value % NANOS_PER_UNIT.unsigned_abs());
     if fraction == 0 {
         return format!("{sign}{whole}");
     }

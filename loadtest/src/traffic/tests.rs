@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::Shape;
-use crate::money::NANOS;
+use crate::money::NANOS_PER_UNIT;
 use crate::roster::tests::roster;
 
 fn target() -> Target {
@@ -12,7 +12,14 @@ fn target() -> Target {
 }
 
 fn spec(mix: Mix) -> TrafficSpec {
-    TrafficSpec { mix, seed: 5, connections: 4, opening_nanos: 100 * NANOS, keep: None, may_pause: false }
+    TrafficSpec {
+        mix,
+        seed: 5,
+        connections: 4,
+        opening_nanos: 100 * NANOS_PER_UNIT,
+        keep: None,
+        may_pause: false,
+    }
 }
 
 fn market() -> Market {
@@ -131,7 +138,7 @@ fn batches_pay_from_one_agents_wallets() {
     answer(&mut traffic, 1, 200, false, &format!(r#"{{"results":[{}]}}"#, results.join(",")));
     assert_eq!((traffic.units(), traffic.book.promises().len()), (50, 50));
     let sum: i128 = (0..roster.wallets()).map(|wallet| traffic.book.balance(wallet)).sum();
-    assert_eq!(sum, 18 * 100 * NANOS);
+    assert_eq!(sum, 18 * 100 * NANOS_PER_UNIT);
 }
 
 #[test]
@@ -162,8 +169,8 @@ fn a_service_call_goes_through_its_five_steps() {
     assert_eq!(traffic.units(), 1);
     let call = *traffic.book.calls().get(0);
     assert_eq!((call.token_id.as_str(), call.provider), ("tokid_1", (4 + service) * 2));
-    assert_eq!(traffic.book.balance(call.consumer), 100 * NANOS - 10_000_000);
-    assert_eq!(traffic.book.balance(call.provider), 100 * NANOS + 10_000_000);
+    assert_eq!(traffic.book.balance(call.consumer), 100 * NANOS_PER_UNIT - 10_000_000);
+    assert_eq!(traffic.book.balance(call.provider), 100 * NANOS_PER_UNIT + 10_000_000);
     assert_eq!(traffic.book.unknowns.applied_before, 1);
     assert!(traffic.book.findings.is_empty());
 }

@@ -94,6 +94,8 @@ pub struct Unknowns {
 struct Fields {
     /// Begin of an item of a batch.
     item: Finder<'static>,
+    /// Mark of an item that was paid before.
+    replayed: Finder<'static>,
     id: Field,
     amount: Field,
     fee: Field,
@@ -131,6 +133,7 @@ impl Book {
             findings: Findings::default(),
             fields: Fields {
                 item: Finder::new("{\"id\":\""),
+                replayed: Finder::new("\"idempotent_replayed\":true"),
                 id: Field::new("\"id\""),
                 amount: Field::new("\"amount\""),
                 fee: Field::new("\"fee\""),
@@ -191,7 +194,9 @@ impl Book {
         } else {
             self.take_item_by_item(pays, answer.body)
         };
-        self.settle(answer.replayed, retried);
+        // A repeated batch whose items have keys of their own says so at each item.
+        let items_replayed = || self.fields.replayed.find(answer.body).is_some();
+        self.settle(answer.replayed || items_replayed(), retried);
         self.refused += (pays.len() - paid) as u64;
         paid as u64
     }
@@ -334,6 +339,11 @@ mod tests {
         assert_eq!(book.acknowledge_batch(&[pay(1), pay(2)], answer(&body), false), 2);
         let ids: Vec<&str> = book.promises().iter().map(|promise| promise.id.as_str()).collect();
         assert_eq!(ids, ["tx_1", "tx_2"]);
+
+        let again = body.replace("completed\"}", "completed\",\"idempotent_replayed\":true}");
+        let mut book = Book::new(2, 0, None, 1);
+        book.acknowledge_batch(&[pay(1), pay(2)], answer(&again), true);
+        assert_eq!((book.unknowns.applied_before, book.unknowns.applied_by_retry), (1, 0));
 
         let body = format!(r#"{{"results":[{{"error":{{"code":"AP-1001"}}}},{two}]}}"#);
         let mut book = Book::new(2, 0, None, 1);

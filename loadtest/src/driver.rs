@@ -68,6 +68,8 @@ struct Driver<'a, W> {
     idle: VecDeque<usize>,
     /// Connections that wait for a time: the workload paused them, or they are to be opened again.
     resting: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Connections in `resting`: one that is paused and then lost must not wake twice.
+    is_resting: Vec<bool>,
     in_flight: usize,
     last_answer: Instant,
     /// Set while no connection could be opened.
@@ -125,6 +127,7 @@ impl<'a, W: Workload> Driver<'a, W> {
             workload,
             epoll,
             idle: (0..connections.len()).collect(),
+            is_resting: vec![false; connections.len()],
             connections,
             resting: BinaryHeap::new(),
             in_flight: 0,
@@ -213,6 +216,7 @@ impl<'a, W: Workload> Driver<'a, W> {
                 break;
             }
             self.resting.pop();
+            self.is_resting[slot] = false;
             if self.connections[slot].is_none() {
                 self.reopen(slot, "it could not be opened again")?;
                 if self.connections[slot].is_none() {
@@ -222,6 +226,12 @@ impl<'a, W: Workload> Driver<'a, W> {
             self.go_on(slot, now);
         }
         Ok(())
+    }
+
+    fn rest(&mut self, slot: usize, until: Instant) {
+        if !std::mem::replace(&mut self.is_resting[slot], true) {
+            self.resting.push(Reverse((until, slot)));
+        }
     }
 
     /// Open loop: sends every request whose time has come, as far as connections are idle.
@@ -253,7 +263,7 @@ impl<'a, W: Workload> Driver<'a, W> {
         match self.workload.next(slot, connection.request_buffer()) {
             Next::Finished => Start::Finished,
             Next::Pause(pause) => {
-                self.resting.push(Reverse((Instant::now() + pause, slot)));
+                self.rest(slot, Instant::now() + pause);
                 Start::Paused
             }
             Next::Send => {
@@ -386,7 +396,7 @@ impl<'a, W: Workload> Driver<'a, W> {
                 return Ok(());
             }
         } else if unreachable_for <= self.plan.patience {
-            self.resting.push(Reverse((now + RECONNECT_EVERY, slot)));
+            self.rest(slot, now + RECONNECT_EVERY);
             return Ok(());
         }
         Err(Error::AllConnectionsLost {

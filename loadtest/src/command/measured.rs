@@ -54,8 +54,8 @@ impl Measured {
         let per_answer = outcome.generator_cpu_seconds * 1e6 / (outcome.latency.len().max(1) as f64);
         let mut figures = vec![
             Figure::new(self.unit, format!("{}/s", grouped(self.units_per_second())), answers),
-            Figure::new("median", millis(outcome.latency_at(0.5)), "half of the answers came within"),
-            Figure::new("99th percentile", millis(self.p99()), "one of a hundred took longer"),
+            Figure::new("median", millis(outcome.latency_at(0.5)), "half of the answers were faster"),
+            Figure::new("99th percentile", millis(self.p99()), "one of a hundred was slower"),
             Figure::new("slowest", millis(Duration::from_nanos(outcome.latency.max())), ""),
             Figure::new(
                 "load generator",

@@ -32,7 +32,7 @@ fn line(out: &mut String, text: &str) {
 
 fn write_figure(out: &mut String, figure: &Figure) {
     let Figure { label, value, note } = figure;
-    line(out, format!("  {label:<22} {value:<14} {note}").trim_end());
+    line(out, format!("  {label:<24} {value:<18} {note}").trim_end());
 }
 
 fn write_table(out: &mut String, table: &Table) {

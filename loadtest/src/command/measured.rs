@@ -59,8 +59,8 @@ impl Measured {
             Figure::new("slowest", millis(Duration::from_nanos(outcome.latency.max())), ""),
             Figure::new(
                 "load generator",
-                format!("{:.0} % of a core", share * 100.0),
-                format!("{per_answer:.1} µs per answer"),
+                format!("{:.0} %", share * 100.0),
+                format!("of one core, {per_answer:.1} µs per answer"),
             ),
         ];
         if outcome.overdue_max > 0 {
@@ -96,7 +96,14 @@ impl Measured {
         if outcome.unanswered > 0 {
             lines.push(format!("{} requests not answered in time", outcome.unanswered));
         }
-        if lines.is_empty() { Vec::new() } else { vec![Block::Lines(lines)] }
+        if lines.is_empty() {
+            return Vec::new();
+        }
+        let mut blocks = vec![Block::Lines(lines)];
+        if !self.kills.is_empty() {
+            blocks.insert(0, Block::Note("Around the kills, as it must be:".to_owned()));
+        }
+        blocks
     }
 
     pub(crate) fn kill_blocks(&self) -> Vec<Block> {

@@ -55,7 +55,9 @@ fn paragraph(out: &mut String, class: &str, text: &str) {
 
 fn write_figure(out: &mut String, figure: &Figure) {
     let [label, value, note] = [&figure.label, &figure.value, &figure.note].map(|text| escape(text));
-    write!(out, "<div><dl><dt>{label}</dt><dd>{value}<small>{note}</small></dd></dl></div>")
+    // A long number is set smaller: broken in two it would read as two numbers.
+    let class = if figure.value.chars().count() > 10 { " class=\"long\"" } else { "" };
+    write!(out, "<div><dl><dt>{label}</dt><dd{class}>{value}<small>{note}</small></dd></dl></div>")
         .expect("writing to a String cannot fail");
 }
 

@@ -335,6 +335,7 @@ impl<'a, W: Workload> Driver<'a, W> {
         self.last_answer = now;
         let success = (200..300).contains(&status);
         self.timeline.record(now - self.window.started, now - since, success);
+        self.outcome.completed += u64::from(success && self.window.contains(now));
         let belongs = if self.is_closed() { self.window.contains(now) } else { self.window.contains(since) };
         if !belongs {
             return;

@@ -98,6 +98,10 @@ impl NodeProcess {
         &self.target
     }
 
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn ready_after(&self) -> Duration {
         self.ready_after
     }

@@ -17,8 +17,11 @@ const SAMPLE_BYTES_MAX: usize = 600;
 pub struct Outcome {
     /// Length of the window.
     pub seconds: f64,
-    /// 2xx answers that belong to the window.
+    /// 2xx answers that belong to the window. Closed loop: by time of completion. Open loop: by intended start, however
+    /// late the answer came.
     pub succeeded: u64,
+    /// 2xx answers that came within the window.
+    pub completed: u64,
     /// Nanoseconds of every answer that belongs to the window, whatever its status. Closed loop: from the send, by
     /// time of completion. Open loop: from the intended start, by intended start.
     pub latency: Histogram<u64>,
@@ -59,6 +62,7 @@ impl Outcome {
         Outcome {
             seconds: 0.0,
             succeeded: 0,
+            completed: 0,
             latency,
             statuses: BTreeMap::new(),
             surprises: BTreeMap::new(),
@@ -95,9 +99,9 @@ impl Outcome {
         (of(|status| (200..300).contains(&status)), of(|_| true))
     }
 
-    /// 2xx answers per second of the window.
+    /// 2xx answers that came within the window, per second.
     pub fn per_second(&self) -> f64 {
-        if self.seconds > 0.0 { self.succeeded as f64 / self.seconds } else { 0.0 }
+        if self.seconds > 0.0 { self.completed as f64 / self.seconds } else { 0.0 }
     }
 
     /// Latency at a quantile between 0 and 1.
@@ -123,6 +127,7 @@ impl Outcome {
         json!({
             "seconds": self.seconds,
             "succeeded": self.succeeded,
+            "completed": self.completed,
             "per_second": self.per_second(),
             "latency_micros": {
                 "mean": self.latency.mean() / 1_000.0,
@@ -160,7 +165,7 @@ impl fmt::Display for Outcome {
         writeln!(
             out,
             "answers 2xx   {:>12} in {:.2} s = {:.0}/s",
-            self.succeeded,
+            self.completed,
             self.seconds,
             self.per_second()
         )?;
@@ -207,6 +212,7 @@ mod tests {
         for millis in 1..=100 {
             outcome.record_status(201, b"");
             outcome.succeeded += 1;
+            outcome.completed += 1;
             outcome.record_latency(Duration::from_millis(millis));
         }
         assert!(outcome.is_clean());

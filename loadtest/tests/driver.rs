@@ -161,6 +161,7 @@ fn an_open_loop_sends_what_was_intended_and_counts_waiting() {
     let outcome = run(&plan, &mut counted(usize::MAX)).expect("the server answers");
     assert!(outcome.is_clean(), "{outcome}");
     assert_eq!(outcome.succeeded, 50);
+    assert!(outcome.completed < 50, "what came after the window was not served within it: {outcome}");
     assert!(outcome.overdue_max > 0);
     // Service time is at least 20 ms; the last one was intended at 490 ms and served after at least 50 x 20 ms.
     assert!(outcome.latency_at(1.0) >= Duration::from_millis(500), "{outcome}");

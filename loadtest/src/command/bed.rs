@@ -31,10 +31,15 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// The node at an address, or a new one.
-    pub(crate) fn open(url: &str, node: &NodeArguments, operator_token: Option<String>) -> Result<Bed> {
+    pub(crate) fn open(
+        url: &str,
+        node: &NodeArguments,
+        operator_token: Option<String>,
+        line: &mut LiveLine,
+    ) -> Result<Bed> {
         match &node.start_node {
             None => Ok(Bed { target: Target::parse(url)?, place: Place::Elsewhere, operator_token }),
-            Some(program) => Bed::start(program, node.work_dir.as_deref(), &node.node_setting),
+            Some(program) => Bed::start(program, node.work_dir.as_deref(), &node.node_setting, line),
         }
     }
 
@@ -43,6 +48,7 @@ impl Bed {
         program: &Path,
         work_dir: Option<&Path>,
         settings: &[(String, String)],
+        line: &mut LiveLine,
     ) -> Result<Bed> {
         let program = program
             .canonicalize()
@@ -56,6 +62,7 @@ impl Bed {
         // The node runs in another directory, so its path must not depend on ours.
         let data_dir = dir.path().canonicalize()?.join("data");
         let node = NodeProcess::start(NodeSpec { program, data_dir, settings: settings.to_vec() })?;
+        line.say(&format!("node {} listens on http://{}", node.process_id(), node.target().authority));
         Ok(Bed {
             target: node.target().clone(),
             operator_token: Some(OPERATOR_TOKEN.to_owned()),

@@ -27,7 +27,7 @@ struct Side<'a> {
 pub(super) fn carry_out(mut session: Session<'_>) -> Result<Finished> {
     let url = session.run.compare.clone().context("a comparison names a second address")?;
     ensure!(session.run.rounds > 0, "a comparison needs at least one round");
-    let first = Bed::open(&session.run.url, &session.run.node, session.operator_token())?;
+    let first = Bed::open(&session.run.url, &session.run.node, session.operator_token(), &mut session.line)?;
     let second = Bed { target: Target::parse(&url)?, place: Place::Elsewhere, operator_token: None };
     let first_roster = first.populate(&session.population(), &mut session.line)?;
     let second_roster = if session.run.compare_is_floor {

@@ -133,7 +133,12 @@ impl Session<'_> {
 
     fn bed(&mut self, wallets: usize) -> Result<(Bed, Roster)> {
         let arguments = self.arguments;
-        let bed = Bed::start(&arguments.start_node, arguments.work_dir.as_deref(), &arguments.node_setting)?;
+        let bed = Bed::start(
+            &arguments.start_node,
+            arguments.work_dir.as_deref(),
+            &arguments.node_setting,
+            &mut self.line,
+        )?;
         let agents = (wallets / WALLETS_PER_AGENT).clamp(10, 100_000);
         let spec = PopulationSpec {
             agents,

@@ -49,7 +49,7 @@ impl Measured {
     /// The few numbers that matter.
     pub(crate) fn figures(&self) -> Block {
         let outcome = &self.outcome;
-        let answers = format!("{} answers in {:.1} s", grouped(outcome.succeeded as f64), outcome.seconds);
+        let answers = format!("{} answers in {:.1} s", grouped(outcome.completed as f64), outcome.seconds);
         let share = outcome.generator_cpu_seconds / outcome.seconds.max(1e-9);
         let per_answer = outcome.generator_cpu_seconds * 1e6 / (outcome.latency.len().max(1) as f64);
         let mut figures = vec![

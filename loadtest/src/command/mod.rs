@@ -174,6 +174,7 @@ impl<'a> Session<'a> {
         let pace = match (run.rate, run.ramp) {
             (Some(rate), _) => format!("open loop at {rate} requests per second"),
             (None, Some((from, to))) => format!("open loop from {from} to {to} requests per second"),
+            (None, None) if run.search_p99_ms.is_some() => "open loop in steps".to_owned(),
             (None, None) => "closed loop".to_owned(),
         };
         let shape = match self.load {

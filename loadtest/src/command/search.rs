@@ -21,7 +21,8 @@ const RESOLUTION: f64 = 0.04;
 /// A rate below this share of the first one is no use to anybody.
 const LEAST_SHARE: f64 = 0.02;
 const STEPS_MAX: usize = 24;
-/// Of the intended requests of a step, so many must have been answered within the window.
+/// Of the intended requests of a step, so many must have been answered before its window ended: a backlog that grows
+/// is no rate that holds, however wide the bound.
 const ACHIEVED_MIN: f64 = 0.98;
 
 /// What is known about rates: one that holds, one that does not.
@@ -61,7 +62,7 @@ pub(super) fn carry_out(mut session: Session<'_>) -> Result<Finished> {
     let bound_ms = session.run.search_p99_ms.context("a search has a bound")?;
     let bound = seconds(bound_ms / 1e3, "--search-p99-ms")?;
     ensure!(!bound.is_zero(), "--search-p99-ms must be above zero");
-    let bed = Bed::open(&session.run.url, &session.run.node, session.operator_token())?;
+    let bed = Bed::open(&session.run.url, &session.run.node, session.operator_token(), &mut session.line)?;
     let roster = bed.populate(&session.population(), &mut session.line)?;
     let seed = session.seed;
     let mut traffic = prepare(&mut session, &bed, &roster, seed)?;

@@ -15,7 +15,8 @@ use crate::{
 const KILL_PATIENCE_SECONDS: u64 = 120;
 
 pub(super) fn carry_out(mut session: Session<'_>) -> Result<Finished> {
-    let mut bed = Bed::open(&session.run.url, &session.run.node, session.operator_token())?;
+    let mut bed =
+        Bed::open(&session.run.url, &session.run.node, session.operator_token(), &mut session.line)?;
     let roster = bed.populate(&session.population(), &mut session.line)?;
     let seed = session.seed;
     let mut traffic = prepare(&mut session, &bed, &roster, seed)?;

@@ -122,7 +122,7 @@ impl Plot {
             add(format!("<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/>"));
             add(format!("<text class=\"end\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>", LEFT - 8.0, at + 4.0));
         }
-        for (value, text) in x.ticks(if class_is_wide(width) { 8 } else { 4 }) {
+        for (value, text) in self.x_ticks(x, width) {
             let at = x.place(value);
             add(format!("<path class=\"tick\" d=\"M{at:.1} {base}v4\"/>"));
             add(format!("<text class=\"middle\" x=\"{at:.1}\" y=\"{:.1}\">{text}</text>", base + 18.0));
@@ -137,6 +137,19 @@ impl Plot {
             "<text class=\"middle label\" x=\"{middle:.1}\" y=\"{:.1}\">{label}</text>",
             height - 4.0
         ));
+    }
+
+    /// A curve over few chosen values is marked at those; they are what a reader looks for.
+    fn x_ticks(&self, x: &Axis, width: f64) -> Vec<(f64, String)> {
+        let wanted = if class_is_wide(width) { 8 } else { 4 };
+        let longest = self.series.iter().max_by_key(|series| series.points.len());
+        match longest {
+            Some(series) if self.x_scale == Scale::Log && series.points.len() <= 16 => {
+                let step = series.points.len().div_ceil(if class_is_wide(width) { 16 } else { 6 }).max(1);
+                series.points.iter().step_by(step).map(|(at, _)| (*at, x.name(*at))).collect()
+            }
+            _ => x.ticks(wanted),
+        }
     }
 
     /// Points that show their values under the pointer; visible where they are few.

@@ -9,7 +9,7 @@ use std::thread;
 use loadtest::{Target, decimal};
 use serde_json::{Value, json};
 
-/// What the server does wrong. Each lie is told about the tenth payment only, so that finding it needs a complete look.
+/// What the server does wrong. Each lie is told about one payment only, so that finding it needs a complete look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lie {
     None,
@@ -37,8 +37,8 @@ pub(crate) enum Lie {
     CooksTheBooks,
 }
 
-/// The payment that is lied about.
-const CHOSEN: usize = 10;
+/// The first payment to a wallet after so many others is the one that is lied about.
+const BEFORE_THE_LIE: usize = 9;
 pub(crate) const OPERATOR_TOKEN: &str = "operator";
 
 #[derive(Default)]
@@ -51,7 +51,8 @@ struct Books {
     fees: i128,
     external: i128,
     funded: i128,
-    attempts: usize,
+    /// Number of the payment that is lied about.
+    chosen: Option<usize>,
     trouble: bool,
 }
 
@@ -138,8 +139,12 @@ impl Server {
             let body = books.payments[*index].to_string();
             return Some(Answer { status: 201, replayed: true, body });
         }
-        books.attempts += 1;
-        let is_chosen = books.attempts == CHOSEN;
+        let is_chosen = books.chosen.is_none()
+            && books.payments.len() >= BEFORE_THE_LIE
+            && body["to_wallet_id"].is_string();
+        if is_chosen {
+            books.chosen = Some(books.payments.len());
+        }
         let index = apply(books, body, self.lie == Lie::KeepsTheMoney && is_chosen)?;
         books.by_key.insert(key, index);
         let mut paid = books.payments[index].clone();
@@ -167,9 +172,11 @@ impl Server {
         let Some(payment) = books.payments.get(index) else { return not_found() };
         let mut payment = payment.clone();
         match self.lie {
-            Lie::Forgets if index + 1 == CHOSEN => return not_found(),
-            Lie::ReadsAnotherAmount if index + 1 == CHOSEN => payment["amount"] = json!(7),
-            Lie::ReadsAnotherPayee if index + 1 == CHOSEN => payment["to_wallet_id"] = json!("wallet_x"),
+            Lie::Forgets if books.chosen == Some(index) => return not_found(),
+            Lie::ReadsAnotherAmount if books.chosen == Some(index) => payment["amount"] = json!(7),
+            Lie::ReadsAnotherPayee if books.chosen == Some(index) => {
+                payment["to_wallet_id"] = json!("wallet_x")
+            }
             _ => {}
         }
         answer(200, &payment)

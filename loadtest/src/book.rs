@@ -76,7 +76,10 @@ pub struct CallPromise {
     pub token_id: ShortText,
     pub consumer: u32,
     pub provider: u32,
+    /// Price, paid by the consumer.
     pub nanos: i128,
+    /// Taken from what the provider gets.
+    pub provider_fee: i128,
 }
 
 /// How requests ended whose first answer never came.
@@ -261,10 +264,11 @@ impl Book {
         }
     }
 
-    /// Takes the success of a whole service call: the consumer paid the price, the provider got it.
+    /// Takes the success of a whole service call: the consumer paid the price, the provider got it less the fee.
     pub(crate) fn complete_call(&mut self, call: CallPromise) {
         self.balances[call.consumer as usize] -= call.nanos;
-        self.balances[call.provider as usize] += call.nanos;
+        self.balances[call.provider as usize] += call.nanos - call.provider_fee;
+        self.fees += call.provider_fee;
         self.calls.push(call);
     }
 }

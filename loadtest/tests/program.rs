@@ -1,11 +1,11 @@
 //! The program itself: exit codes and files, against a server in memory that is honest or lies.
 
-#[allow(dead_code, reason = "each test tells some of the lies")]
+#[allow(dead_code, reason = "each test uses a part of it")]
 mod fake;
 
 use std::process::{Command, Output};
 
-use fake::{Lie, OPERATOR_TOKEN, serve};
+use fake::{Lie, OPERATOR_TOKEN, serve, serve_without_services};
 use serde_json::Value;
 
 /// A short load of few wallets.
@@ -84,12 +84,32 @@ fn a_search_ends_with_a_rate_or_with_none() {
 
 #[test]
 fn services_that_a_node_does_not_have_are_named() {
-    let url = format!("http://{}", serve(Lie::None).authority);
+    let url = format!("http://{}", serve_without_services().authority);
     let output =
         loadtest(&["x402", "--url", &url, "--agents", "5", "--wallets-per-agent", "1", "--providers", "2"]);
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains("the node has no POST /v1/services"), "{stderr}");
+}
+
+#[test]
+fn service_calls_are_made_where_there_are_services() {
+    let url = format!("http://{}", serve(Lie::None).authority);
+    let mut arguments = vec!["x402", "--url", &url, "--agents", "5", "--wallets-per-agent", "1"];
+    arguments.extend([
+        "--providers",
+        "2",
+        "--connections",
+        "2",
+        "--seconds",
+        "0.3",
+        "--warm-up-seconds",
+        "0",
+    ]);
+    let output = loadtest(&arguments);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}{}", text(&output.stderr));
+    assert!(stdout.contains("service calls read"), "{stdout}");
 }
 
 #[test]

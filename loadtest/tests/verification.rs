@@ -1,5 +1,6 @@
 //! The verification against a server that lies: each lie is found and named, and an honest server passes.
 
+#[allow(dead_code, reason = "each test uses a part of it")]
 mod fake;
 
 use fake::{Lie, OPERATOR_TOKEN, serve};
@@ -16,6 +17,7 @@ fn check(lie: Lie, adjust: impl FnOnce(&mut Mix, &mut VerifySpec)) -> Verificati
     let population =
         PopulationSpec { agents: 5, wallets_per_agent: 1, fund: Some("100".to_owned()), connections: 3 };
     let roster = Roster::new(&Population::create(&target, &population).expect("agents are created"));
+    let market = Market::open(&target, &roster, 2, 2, 1, &mut Unwatched).expect("services are registered");
     let mut mix = Mix { external_share: 0.2, ..Mix::payments(Shape::Uniform) };
     let mut spec = VerifySpec {
         connections: 3,
@@ -34,7 +36,7 @@ fn check(lie: Lie, adjust: impl FnOnce(&mut Mix, &mut VerifySpec)) -> Verificati
         keep: spec.sample,
         may_pause: true,
     };
-    let mut traffic = Traffic::new(&target, &roster, Market::default(), traffic_spec);
+    let mut traffic = Traffic::new(&target, &roster, market, traffic_spec);
     traffic.limit(PAYMENTS);
     run(&Plan::exhaust(target.clone(), 3), &mut traffic).expect("the server answers");
     verify(&mut traffic, &roster, &target, &spec, &mut Unwatched).expect("the server can be reached")
@@ -42,7 +44,16 @@ fn check(lie: Lie, adjust: impl FnOnce(&mut Mix, &mut VerifySpec)) -> Verificati
 
 /// Kinds of findings, in the order of the report.
 fn found(lie: Lie) -> Vec<Finding> {
-    let report = check(lie, |_, _| {});
+    found_with(lie, |_, _| {})
+}
+
+/// The same for service calls instead of payments.
+fn found_in_calls(lie: Lie) -> Vec<Finding> {
+    found_with(lie, |mix, _| mix.weights = Weights { calls: 1, ..Weights::default() })
+}
+
+fn found_with(lie: Lie, adjust: impl FnOnce(&mut Mix, &mut VerifySpec)) -> Vec<Finding> {
+    let report = check(lie, adjust);
     assert!(!report.holds(), "{lie:?} was not noticed");
     eprintln!("{lie:?}:\n{}", report.findings);
     report.findings.iter().map(|(finding, _, _)| finding).collect()
@@ -134,4 +145,35 @@ fn a_lost_answer_is_asked_for_again_and_counts_once() {
 fn a_retry_that_is_applied_again_is_doubled() {
     let findings = found(Lie::LosesTheAnswerAndPaysTwice);
     assert_eq!(findings[0], Finding::Doubled);
+}
+
+#[test]
+fn honest_service_calls_pass_in_every_depth() {
+    let report = check(Lie::None, |mix, spec| {
+        mix.weights = Weights { payments: 1, calls: 2, ..Weights::default() };
+        spec.read_lists = true;
+    });
+    assert!(report.holds(), "{}", report.findings);
+    assert!(report.calls > 0 && report.payments > 0);
+    assert_eq!((report.calls_read, report.calls + report.payments), (report.calls, PAYMENTS));
+    assert_eq!(report.listed, Some(PAYMENTS));
+}
+
+#[test]
+fn a_completed_call_whose_token_is_not_settled_is_wrong() {
+    assert_eq!(found_in_calls(Lie::ForgetsToSettle), [Finding::WrongToken]);
+}
+
+#[test]
+fn a_provider_who_is_not_paid_is_missed() {
+    let findings = found_in_calls(Lie::PaysNoProvider);
+    assert!(
+        findings.contains(&Finding::WrongBalance) && findings.contains(&Finding::WrongSum),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn a_call_that_is_settled_twice_is_doubled() {
+    assert_eq!(found_in_calls(Lie::SettlesTwice)[0], Finding::Doubled);
 }

@@ -128,14 +128,22 @@ impl Traffic<'_> {
             Stage::Started => life.stage = Stage::Accepted,
             Stage::Accepted => life.stage = Stage::Completed,
             Stage::Completed => {
-                self.complete(life);
+                let fee = self.fields.provider_fee.nanos(answer.body).unwrap_or_default();
+                if !(0..=PRICE_NANOS).contains(&fee) {
+                    return self.contradicts(
+                        life,
+                        answer.body,
+                        "a provider_fee that is no part of the price",
+                    );
+                }
+                self.complete(life, fee);
                 return Step::Over;
             }
         }
         Step::GoesOn
     }
 
-    fn complete(&mut self, life: &Life) {
+    fn complete(&mut self, life: &Life, provider_fee: i128) {
         let provider = self.market.services[life.service].provider;
         let Some(token_id) = ShortText::new(&life.token_id) else {
             let id = life.token_id.clone();
@@ -147,6 +155,7 @@ impl Traffic<'_> {
             // A service without a wallet of its own is paid into the first one of its provider.
             provider: self.roster.agents()[provider as usize].first_wallet,
             nanos: PRICE_NANOS,
+            provider_fee,
         });
     }
 

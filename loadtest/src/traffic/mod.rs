@@ -70,6 +70,7 @@ struct Fields {
     token: Field,
     token_id: Field,
     reserved: Field,
+    provider_fee: Field,
 }
 
 /// How traffic is made.
@@ -141,6 +142,7 @@ impl<'a> Traffic<'a> {
                 token: Field::new("\"token\""),
                 token_id: Field::new("\"token_id\""),
                 reserved: Field::new("\"reserved_amount\""),
+                provider_fee: Field::new("\"provider_fee\""),
             },
             units: 0,
             book: Book::new(roster.wallets(), spec.opening_nanos, spec.keep, spec.seed),

@@ -164,14 +164,14 @@ fn a_service_call_goes_through_its_five_steps() {
         let (head, _) = next(&mut traffic, 0);
         assert!(head.starts_with(&format!("POST /v1/x402/tokens/tokid_1/{step} ")), "{head}");
         assert_eq!(traffic.units(), 0);
-        answer(&mut traffic, 0, 200, false, "{}");
+        answer(&mut traffic, 0, 200, false, r#"{"provider_fee":0.001}"#);
     }
     assert_eq!(traffic.units(), 1);
     let call = *traffic.book.calls().get(0);
     assert_eq!((call.token_id.as_str(), call.provider), ("tokid_1", (4 + service) * 2));
     assert_eq!(traffic.book.balance(call.consumer), 100 * NANOS_PER_UNIT - 10_000_000);
-    assert_eq!(traffic.book.balance(call.provider), 100 * NANOS_PER_UNIT + 10_000_000);
-    assert_eq!(traffic.book.unknowns.applied_before, 1);
+    assert_eq!(traffic.book.balance(call.provider), 100 * NANOS_PER_UNIT + 9_000_000);
+    assert_eq!((traffic.book.fees(), traffic.book.unknowns.applied_before), (1_000_000, 1));
     assert!(traffic.book.findings.is_empty());
 }
 

@@ -1,6 +1,8 @@
-//! Every payment that the node lists, by its idempotency key: each acknowledged one once, and no others.
+//! Every payment that the node lists, by its idempotency key or the token that it settles: each acknowledged one once,
+//! and no others.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use serde_json::Value;
 
@@ -43,10 +45,15 @@ impl Run<'_> {
                 return Look::Done;
             };
             let wallet = roster.wallet(number(index));
-            let of_payer = payments.iter().filter(|payment| payment["from_wallet_id"] == wallet);
-            of_payer
-                .filter_map(|payment| series.number(payment["idempotency_key"].as_str()?))
-                .for_each(|key| seen.count(key));
+            for payment in payments.iter().filter(|payment| payment["from_wallet_id"] == wallet) {
+                let key = payment["idempotency_key"].as_str().and_then(|key| series.number(key));
+                match (key, payment["token_id"].as_str()) {
+                    (Some(key), _) => seen.count(key),
+                    (None, Some(token)) => seen.count_token(token),
+                    // Made by somebody else, before or beside this load.
+                    (None, None) => {}
+                }
+            }
             let cursor = match page.as_ref().map(|page| &page["next_cursor"]) {
                 Some(Value::String(cursor)) => Some(cursor.clone()),
                 Some(Value::Number(cursor)) => Some(cursor.to_string()),
@@ -76,6 +83,17 @@ impl Run<'_> {
                 _ => self.add(Finding::Doubled, || format!("{} is listed {times} times", describe())),
             }
         }
+        let calls = self.book.calls();
+        for call in calls.iter() {
+            let token = call.token_id.as_str();
+            match seen.tokens.get(token).copied().unwrap_or_default() {
+                0 => self.add(Finding::Lost, || format!("the payment of {token} is in no list")),
+                1 => {}
+                times => {
+                    self.add(Finding::Doubled, || format!("the payment of {token} is listed {times} times"));
+                }
+            }
+        }
         // Of a sample nobody can say which of the others were promised.
         if promises.len() as u64 == promises.seen() {
             for (key, times) in seen.left() {
@@ -87,10 +105,11 @@ impl Run<'_> {
     }
 }
 
-/// How often each key was seen. Keys are small numbers without gaps.
+/// How often each key and token was seen. Keys are small numbers without gaps.
 #[derive(Default)]
 struct Seen {
     times: Vec<u8>,
+    tokens: HashMap<Box<str>, u32>,
     total: u64,
 }
 
@@ -105,6 +124,16 @@ impl Seen {
             self.times.resize(index + 1, 0);
         }
         self.times[index] = self.times[index].saturating_add(1);
+        self.total += 1;
+    }
+
+    fn count_token(&mut self, token: &str) {
+        match self.tokens.get_mut(token) {
+            Some(times) => *times += 1,
+            None => {
+                self.tokens.insert(token.into(), 1);
+            }
+        }
         self.total += 1;
     }
 

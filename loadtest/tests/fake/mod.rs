@@ -1,5 +1,7 @@
 //! A small server that speaks the part of the contract that a load uses, in memory, and can be told to lie.
 
+mod calls;
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -35,6 +37,12 @@ pub(crate) enum Lie {
     LosesTheAnswerAndPaysTwice,
     /// Says the trial balance is not zero.
     CooksTheBooks,
+    /// Completes a call and does not settle its token.
+    ForgetsToSettle,
+    /// Completes a call and pays the provider nothing.
+    PaysNoProvider,
+    /// Settles a call with two payments.
+    SettlesTwice,
 }
 
 /// The first payment to a wallet after so many others is the one that is lied about.
@@ -54,18 +62,29 @@ struct Books {
     /// Number of the payment that is lied about.
     chosen: Option<usize>,
     trouble: bool,
+    tokens: Vec<calls::Token>,
 }
 
 struct Server {
     lie: Lie,
+    has_services: bool,
     books: Mutex<Books>,
 }
 
 /// Serves for as long as the test process lives.
 pub(crate) fn serve(lie: Lie) -> Target {
+    start(lie, true)
+}
+
+/// The same without services and tokens.
+pub(crate) fn serve_without_services() -> Target {
+    start(Lie::None, false)
+}
+
+fn start(lie: Lie, has_services: bool) -> Target {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let target = Target::from(listener.local_addr().expect("a bound address"));
-    let server = Arc::new(Server { lie, books: Mutex::default() });
+    let server = Arc::new(Server { lie, has_services, books: Mutex::default() });
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let server = Arc::clone(&server);
@@ -126,6 +145,11 @@ impl Server {
             ("GET", ["payments", id]) => self.read(&books, id),
             ("GET", ["wallets", wallet, "balance"]) => self.balance(&books, wallet),
             ("GET", ["wallets", _, "entries"]) => answer(200, &json!({ "entries": [] })),
+            ("POST", ["services"]) if self.has_services => calls::register(&mut books, &request.key),
+            ("POST", ["services", id, "authorize"]) => calls::authorize(&mut books, id, &request.body),
+            ("POST", ["x402", "verify"]) => calls::redeem(&request.body),
+            ("POST", ["x402", "tokens", id, step]) => calls::step(&mut books, self.lie, id, step)?,
+            ("GET", ["x402", "tokens", id]) => calls::read(&books, id),
             ("GET", ["ledger", "trial-balance"]) if request.key == OPERATOR_TOKEN => self.books(&books),
             _ => not_found(),
         })

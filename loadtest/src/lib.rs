@@ -6,11 +6,15 @@
 //!
 //! - [`Plan`] says how many connections, how long, and whether the loop is closed (a connection asks again as soon
 //!   as it was answered) or open (requests have intended start times, and latency counts from those).
-//! - A [`Workload`] writes the requests and looks at the answers.
-//! - [`run`] drives both and returns an [`Outcome`].
-//! - [`Population`] creates agents and wallets through the public API; [`Payments`] and [`Batches`] pay between them.
+//! - A [`Workload`] writes the requests and looks at the answers; [`run`] drives both and returns an [`Outcome`].
+//! - [`Population`] creates agents and wallets through the public API; a [`Roster`] numbers them.
+//! - [`Traffic`] is the load that remembers: its [`Book`] holds every promise, and [`verify`] compares them with what
+//!   the node says afterwards. [`Payments`] and [`Batches`] are loads without a memory, for benches.
+//! - [`NodeProcess`] and [`kill_during`] start, kill and restart a node under load.
+//! - [`main`] is the program: command line, runs, searches, comparisons, curves, and their [`report`].
 //!
-//! State: everything belongs to the thread that calls [`run`]; nothing is shared.
+//! State: everything belongs to the thread that calls [`run`]; nothing is shared. Only the killing of a node has a thread
+//! of its own.
 //!
 //! Non-goals: TLS, HTTP/2, chunked answers, pipelining. It depends on no crate of the server, so that it can only
 //! use what every client can use.

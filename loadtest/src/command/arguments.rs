@@ -122,9 +122,9 @@ pub(crate) struct RunArguments {
     /// Wallets of each agent.
     #[arg(long, default_value_t = 50)]
     pub(crate) wallets_per_agent: usize,
-    /// Faucet amount for each wallet.
-    #[arg(long, value_name = "AMOUNT", default_value = "100000")]
-    pub(crate) fund: String,
+    /// Faucet amount for each wallet [default: 100000; with one hot payer 1000000]
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) fund: Option<String>,
     /// Smallest and largest amount of a payment, in whole cents of the currency.
     #[arg(long, value_name = "FROM..TO", default_value = "0.01..1.00", value_parser = parse_cents)]
     pub(crate) amount: RangeInclusive<u32>,
@@ -280,6 +280,16 @@ impl Load {
         })
     }
 
+    /// Faucet amount of each wallet. One hot payer spends for all: it gets what the faucet gives at most by default.
+    pub(crate) fn fund(&self) -> &str {
+        let asked = self.run().and_then(|run| run.fund.as_deref());
+        let default = match self {
+            Load::Payments { shape: ShapeName::OneHotPayer, .. } => "1000000",
+            _ => "100000",
+        };
+        asked.unwrap_or(default)
+    }
+
     pub(crate) fn run(&self) -> Option<&RunArguments> {
         match self {
             Load::Payments { run, .. }
@@ -360,6 +370,19 @@ mod tests {
             "loadtest curves",
         ] {
             assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_option_is_documented() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/loadtest.md");
+        let page = std::fs::read_to_string(page).expect("the page is in the checkout");
+        let command = Arguments::command();
+        for load in command.get_subcommands() {
+            assert!(page.contains(&format!("`{}`", load.get_name())), "{} is missing", load.get_name());
+            for option in load.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(page.contains(&format!("`--{option}")), "--{option} of {}", load.get_name());
+            }
         }
     }
 

@@ -96,6 +96,9 @@ impl Measured {
         if outcome.unanswered > 0 {
             lines.push(format!("{} requests not answered in time", outcome.unanswered));
         }
+        if outcome.surprises.values().any(|surprise| surprise.first_body.contains("insufficient_balance")) {
+            lines.push("a payer ran out of money: raise --fund, or lower --amount".to_owned());
+        }
         if lines.is_empty() {
             return Vec::new();
         }

@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
         PopulationSpec {
             agents: self.run.agents,
             wallets_per_agent: self.run.wallets_per_agent,
-            fund: Some(self.run.fund.clone()),
+            fund: Some(self.load.fund().to_owned()),
             connections: self.run.connections.min(64),
         }
     }

@@ -40,6 +40,7 @@ pub use engine::{Engine, HistoryAt, ShutdownError};
 pub use options::{Activation, Options};
 pub use recovery::{Audit, StartError, audit};
 pub use refusal::Refusal;
+pub use release::Undelivered;
 pub use snapshots::SnapshotError;
 pub use status::{Phase, Status};
 pub use views::{

@@ -259,7 +259,7 @@ pub(crate) fn rows() -> Vec<(&'static str, Row)> {
     let mut totals = Totals::default();
     for (account, amount) in SystemAccount::ALL.into_iter().zip([-1_000, 4, 990, 6]) {
         let account = Account::System(account);
-        totals.post(&Posting { account, currency: Currency::USD, delta: nanos(amount), item: 0 });
+        totals.post(&Posting::spendable(account, Currency::USD, nanos(amount), 0));
     }
     vec![
         ("row_wallet", Row::Wallet(PAYER, full_wallet())),

@@ -118,7 +118,9 @@ impl HoldEnd {
             return;
         }
         let mut post = |account, delta| f(Posting::spendable(account, self.currency, delta, 0));
-        post(Account::Wallet(self.payee), self.amount.minus(self.fee));
+        if self.amount != self.fee {
+            post(Account::Wallet(self.payee), self.amount.minus(self.fee));
+        }
         if !self.fee.is_zero() {
             post(Account::System(SystemAccount::Fees), self.fee);
         }
@@ -259,6 +261,7 @@ mod tests {
         assert_eq!(listed(settled), [(payer, 0, -500), (payee, 497, 0), (fees, 3, 0)]);
         let free = HoldEnd { fee: Amount::ZERO, ..settled };
         assert_eq!(listed(free), [(payer, 0, -500), (payee, 500, 0)]);
+        assert_eq!(listed(HoldEnd { fee: amount, ..settled }), [(payer, 0, -500), (fees, 500, 0)]);
         assert_eq!(listed(HoldEnd { settled: false, ..free }), [(payer, 500, -500)]);
     }
 

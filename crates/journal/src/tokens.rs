@@ -5,7 +5,8 @@ use ledger::{
     TokenEnded, TokenReserved, TokenStatus, TokenStepped, TokenTerms, TokenTimes, Verification, WalletId,
 };
 use rkyv::option::ArchivedOption;
-use rkyv::primitive::ArchivedI64;
+use rkyv::primitive::{ArchivedI64, ArchivedU64};
+use rkyv::tuple::ArchivedTuple2;
 use rkyv::{Archive, Serialize};
 
 use crate::records::KeyUseRecord;
@@ -81,6 +82,7 @@ pub(crate) struct TokenEndedRecord {
     expires_at: i64,
     times: TimesRecord,
     fee: i128,
+    redeemed_by: (u64, u64),
     pub(crate) at: i64,
 }
 
@@ -154,6 +156,7 @@ impl Encode for TokenEnded {
             expires_at: self.expires_at.millis(),
             times: times_record(&self.times),
             fee: self.fee.nanos(),
+            redeemed_by: self.redeemed_by,
             at: self.at.millis(),
         };
         out.archive(Kind::TokenEnded as u8, &record);
@@ -214,7 +217,7 @@ pub(crate) fn token(kind: u8, row: &ArchivedTokenRow) -> Result<(Position, Token
         Timestamp::from_millis(row.expires_at.to_native()),
         times,
         Amount::from_nanos(row.fee.to_native()),
-        (row.redeemed_by.0.to_native(), row.redeemed_by.1.to_native()),
+        redeemed_by(&row.redeemed_by),
         Position::new(row.decided.to_native()),
     );
     Ok((Position::new(row.id.to_native()), token))
@@ -233,9 +236,10 @@ pub(crate) fn check_stepped(record: &ArchivedTokenSteppedRecord<'_>) -> Result<(
 
 pub(crate) fn check_ended(record: &ArchivedTokenEndedRecord) -> Result<Currency, Error> {
     let kind = Kind::TokenEnded as u8;
+    let currency = check_terms(kind, &record.terms)?;
     check_fee(kind, &record.terms, record.fee.to_native(), matches!(record.end, ArchivedEndRecord::Settled))?;
     check::ensure_kind(kind, record.times.ended_at.is_none(), "time of a token")?;
-    check_terms(kind, &record.terms)
+    Ok(currency)
 }
 
 /// With an amount in `1..=MAX` and a fee within it, the postings of a hold and of its end sum to zero whatever the
@@ -291,6 +295,7 @@ pub(crate) fn ended(currency: Currency, record: &ArchivedTokenEndedRecord) -> To
         expires_at: Timestamp::from_millis(record.expires_at.to_native()),
         times: times(&record.times),
         fee: Amount::from_nanos(record.fee.to_native()),
+        redeemed_by: redeemed_by(&record.redeemed_by),
         at: Timestamp::from_millis(record.at.to_native()),
     }
 }
@@ -304,6 +309,10 @@ pub(crate) fn hold_end(currency: Currency, record: &ArchivedTokenEndedRecord) ->
         fee: Amount::from_nanos(record.fee.to_native()),
         settled: matches!(record.end, ArchivedEndRecord::Settled),
     }
+}
+
+fn redeemed_by(pair: &ArchivedTuple2<ArchivedU64, ArchivedU64>) -> (u64, u64) {
+    (pair.0.to_native(), pair.1.to_native())
 }
 
 fn terms_record(terms: &TokenTerms) -> TokenTermsRecord {

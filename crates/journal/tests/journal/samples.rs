@@ -263,6 +263,7 @@ fn token_ended(end: TokenEnd) -> TokenEnded {
         expires_at: Timestamp::from_millis(i64::MAX),
         times: TokenTimes { verified_at: late(1), started_at: late(2), accepted_at: late(3), ended_at: None },
         fee: if end == TokenEnd::Settled { nanos(5_000_000) } else { Amount::ZERO },
+        redeemed_by: if end == TokenEnd::Expired { (0, 0) } else { (u64::MAX, 9) },
         at: Timestamp::from_millis(AT.millis() + 4),
     }
 }

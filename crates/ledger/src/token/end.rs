@@ -37,6 +37,8 @@ pub struct TokenEnded {
     pub times: TokenTimes,
     /// Part of the amount that the platform keeps from the provider; zero unless settled.
     pub fee: Amount,
+    /// Digest of the idempotency key of the redemption, and the fingerprint of its request; zero without a key.
+    pub redeemed_by: (u64, u64),
     pub at: Timestamp,
 }
 
@@ -57,15 +59,17 @@ impl TokenEnded {
             expires_at: token.expires_at,
             times: TokenTimes { ended_at: None, ..token.times() },
             fee,
+            redeemed_by: token.redeemed_by,
             at,
         }
     }
 
-    /// The token as this record leaves it, for reads after it has been forgotten. The key of its redemption is gone.
+    /// The token as this record leaves it, for questions that come after it has been forgotten.
     pub fn token(&self, position: Position) -> Token {
         let times = TokenTimes { ended_at: Some(self.at), ..self.times };
         let status = self.end.status();
-        Token::restore(self.terms.clone(), status, self.expires_at, times, self.fee, (0, 0), position)
+        let (terms, by) = (self.terms.clone(), self.redeemed_by);
+        Token::restore(terms, status, self.expires_at, times, self.fee, by, position)
     }
 
     pub fn hold_end(&self) -> HoldEnd {

@@ -1,8 +1,6 @@
 use super::*;
 use crate::{ClockFact, Denial, KeyUse, OutageCause, Parts, Wallet, WalletStatus};
-use TokenStatus::{
-    Accepted, Cancelled, Expired, Refunded, Settled, SlaBreached, Started, Verified,
-};
+use TokenStatus::{Accepted, Cancelled, Expired, Refunded, Settled, SlaBreached, Started, Verified};
 
 const CONSUMER: AgentId = AgentId::from_raw(1);
 const PROVIDER: AgentId = AgentId::from_raw(2);

@@ -97,6 +97,7 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
         snapshot_every: Duration::from_secs(config.snapshot.every_seconds),
         snapshots_kept: positive("snapshot.keep", config.snapshot.keep)?,
         wal: wal_options(config)?,
+        activation: engine::Activation::Contended,
         history_wait: Duration::from_millis(config.history.wait_ms),
     })
 }

@@ -254,7 +254,7 @@ impl Reads {
                     service: ended.terms.service,
                     payer: ended.terms.payer,
                     payee: ended.terms.payee,
-                    amount: ended.terms.amount,
+                    amount: ended.terms.price,
                     fee: ended.fee,
                     currency: ended.terms.currency,
                     at: ended.at,

@@ -111,7 +111,7 @@ fn reserved_lines<E>(
     visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let (terms, at) = (&reserved.terms, reserved.terms.reserved_at);
-    let held = token_line(EntryKind::TokenHeld, terms.amount.negated(), terms.payee, at);
+    let held = token_line(EntryKind::TokenHeld, terms.price.negated(), terms.payee, at);
     visit(terms.payer, 0, held)?;
     let listed = |other| token_line(EntryKind::TokenListed, Amount::ZERO, other, at);
     visit(role_key(terms.payer_agent, TokenRole::Consumer), 0, listed(terms.payee))?;
@@ -125,10 +125,10 @@ fn ended_lines<E>(
     let (terms, at) = (&ended.terms, ended.at);
     if ended.end == TokenEnd::Settled {
         visit(terms.payer, 0, token_line(EntryKind::TokenPaid, Amount::ZERO, terms.payee, at))?;
-        let earned = token_line(EntryKind::TokenEarned, terms.amount.minus(ended.fee), terms.payer, at);
+        let earned = token_line(EntryKind::TokenEarned, terms.price.minus(ended.fee), terms.payer, at);
         visit(terms.payee, 0, Line { fee: ended.fee, ..earned })?;
     } else {
-        visit(terms.payer, 0, token_line(EntryKind::TokenReleased, terms.amount, terms.payee, at))?;
+        visit(terms.payer, 0, token_line(EntryKind::TokenReleased, terms.price, terms.payee, at))?;
     }
     let closed = token_line(EntryKind::TokenClosed, Amount::ZERO, terms.payee, at);
     visit(end_key(ended.token), 0, closed)

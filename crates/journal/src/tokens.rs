@@ -1,8 +1,11 @@
 //! Records and rows of payment tokens, schema version 1: their shape on disk, and the way there and back.
 
+use std::sync::Arc;
+
 use ledger::{
-    AgentId, Amount, Currency, HoldEnd, Parts, Position, ServiceId, Sla, Step, Timestamp, Token, TokenEnd,
-    TokenEnded, TokenReserved, TokenStatus, TokenStepped, TokenTerms, TokenTimes, Verification, WalletId,
+    AgentId, Amount, Currency, HoldEnd, Offer, Parts, Position, ServiceId, Sla, Step, Timestamp, Token,
+    TokenEnd, TokenEnded, TokenReserved, TokenStatus, TokenStepped, TokenTerms, TokenTimes, Verification,
+    WalletId,
 };
 use rkyv::option::ArchivedOption;
 use rkyv::primitive::{ArchivedI64, ArchivedU64};
@@ -323,7 +326,7 @@ fn terms_record(terms: &TokenTerms) -> TokenTermsRecord {
         service_at: terms.service_at.get(),
         provider: terms.provider.raw(),
         payee: terms.payee.raw(),
-        amount: terms.amount.nanos(),
+        amount: terms.price.nanos(),
         currency: terms.currency.to_bytes(),
         sla: terms.sla.as_ref().map(sla_record),
         counts: terms.counts,
@@ -333,15 +336,17 @@ fn terms_record(terms: &TokenTerms) -> TokenTermsRecord {
 
 fn terms(currency: Currency, record: &ArchivedTokenTermsRecord) -> TokenTerms {
     TokenTerms {
+        offer: Arc::new(Offer {
+            service: ServiceId::from_raw(record.service.to_native()),
+            service_at: Position::new(record.service_at.to_native()),
+            provider: AgentId::from_raw(record.provider.to_native()),
+            payee: WalletId::from_raw(record.payee.to_native()),
+            price: Amount::from_nanos(record.amount.to_native()),
+            currency,
+            sla: sla(&record.sla),
+        }),
         payer: WalletId::from_raw(record.payer.to_native()),
         payer_agent: AgentId::from_raw(record.payer_agent.to_native()),
-        service: ServiceId::from_raw(record.service.to_native()),
-        service_at: Position::new(record.service_at.to_native()),
-        provider: AgentId::from_raw(record.provider.to_native()),
-        payee: WalletId::from_raw(record.payee.to_native()),
-        amount: Amount::from_nanos(record.amount.to_native()),
-        currency,
-        sla: sla(&record.sla),
         counts: record.counts,
         reserved_at: Timestamp::from_millis(record.reserved_at.to_native()),
     }

@@ -16,9 +16,10 @@ pub use step::{
     Step, TokenClaims, TokenDecision, TokenFact, TokenStepped, Verification, decide_lapse, decide_step,
 };
 
-use crate::{
-    AgentId, Amount, Currency, KeyHash, Outages, Position, Rules, ServiceId, Sla, Timestamp, WalletId,
-};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::{AgentId, Amount, KeyHash, Outages, Position, Rules, Timestamp, WalletId};
 
 /// Where a token stands. From → to: reserved → verified → started → accepted → settled; reserved → cancelled or
 /// expired; verified → refunded; started or accepted → sla_breached (with an SLA) or refunded (without).
@@ -97,24 +98,26 @@ pub struct Token {
     pub decided: Position,
 }
 
-const _: () = assert!(size_of::<Token>() <= 224);
+const _: () = assert!(size_of::<Token>() <= 160);
 
-/// What was agreed at the reservation and never changes.
+/// What was agreed at the reservation and never changes: the offer that was taken up, and by whom.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub struct TokenTerms {
+    /// All tokens of one version of a service may share it, which is most of what a token would cost in memory.
+    pub offer: Arc<Offer>,
     pub payer: WalletId,
     pub payer_agent: AgentId,
-    pub service: ServiceId,
-    /// Record that describes the service as it was then.
-    pub service_at: Position,
-    pub provider: AgentId,
-    pub payee: WalletId,
-    pub amount: Amount,
-    pub currency: Currency,
-    pub sla: Option<Sla>,
     /// Whether the outcome counts for trust: calls inside one operator do not.
     pub counts: bool,
     pub reserved_at: Timestamp,
+}
+
+impl Deref for TokenTerms {
+    type Target = Offer;
+
+    fn deref(&self) -> &Offer {
+        &self.offer
+    }
 }
 
 /// An optional point in time in eight bytes.
@@ -206,7 +209,7 @@ impl Token {
             == TokenClaims {
                 service: terms.service,
                 payer_agent: terms.payer_agent,
-                amount: terms.amount,
+                amount: terms.price,
                 currency: terms.currency,
             }
     }

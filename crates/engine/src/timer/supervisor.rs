@@ -264,11 +264,13 @@ impl<'s> Rounds<'s> {
         let recorded = time.change_outages(|outages| {
             fact.encode(&mut self.scratch);
             let lsn = self.shared.wal.append(self.scratch.bytes())?;
-            outages.apply(&fact, Position::new(lsn.get()));
-            Ok::<_, wal::Refused>(())
+            let position = Position::new(lsn.get());
+            outages.apply(&fact, position);
+            Ok::<_, wal::Refused>(position)
         });
         match recorded {
-            Ok(()) => {
+            Ok(position) => {
+                self.in_flight.push_back(position);
                 time.stamped_at(fact.at());
                 if let ClockFact::Outage { from, at, cause } = fact {
                     tracing::warn!(

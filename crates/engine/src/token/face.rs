@@ -38,10 +38,14 @@ impl Engine {
         self.owned(caller, payer)?;
         let at = shared.time.now();
         let ttl_ms = ttl_ms.unwrap_or(shared.rules.token_ttl_default_ms).min(shared.rules.token_ttl_max_ms);
+        let offer = self.offer(service);
+        let shares_operator =
+            |offer: &Arc<Offer>| shared.directory.share_operator(offer.provider, caller.agent);
         let command = ReserveCommand {
             caller: caller.agent,
             payer,
-            offer: self.offer(service, caller.agent),
+            counts: !offer.as_ref().is_ok_and(shares_operator),
+            offer,
             max_amount,
             key,
             at,
@@ -155,14 +159,14 @@ impl Engine {
         Ok(Page { items, next })
     }
 
-    /// What the service offers to this consumer now, or why it offers nothing.
-    fn offer(&self, service: ledger::ServiceId, consumer: AgentId) -> Result<Offer, Denial> {
+    /// What the service offers now, or why it offers nothing.
+    fn offer(&self, service: ledger::ServiceId) -> Result<Arc<Offer>, Denial> {
         let shared = self.shared();
         let (version, service) = shared.services.published(service).ok_or(Denial::UnknownService)?;
         if service.status != ledger::ServiceStatus::Active {
             return Err(Denial::ServiceInactive);
         }
-        Ok(Offer {
+        Ok(Arc::new(Offer {
             service: service.id,
             service_at: version,
             provider: service.provider,
@@ -170,8 +174,7 @@ impl Engine {
             price: service.terms.price,
             currency: service.terms.currency,
             sla: service.terms.sla,
-            counts: !shared.directory.share_operator(service.provider, consumer),
-        })
+        }))
     }
 
     async fn step(&self, caller: &Caller, id: TokenId, asked: Asked) -> Result<Answer<TokenView>, Refusal> {

@@ -110,7 +110,10 @@ impl Owner<'_> {
         } else {
             Reply::Refused(Denial::UnknownToken.into())
         };
-        self.answer(seat, reply)
+        // The deadline that is shown may stand on an outage that is not durable yet.
+        let decided = self.shared.time.with_outages(|outages| outages.decided).max(self.token.decided);
+        let decided = self.shared.answer(decided, Requester::Here(seat), reply);
+        decided.expect("the requester is on this task")
     }
 
     /// Appends the fact and changes the state, with the code that replay uses. A log that refuses leaves everything as it

@@ -6,11 +6,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use journal::{RowRef, Scratch};
-use ledger::{Amount, Position, Token, TokenStatus, WalletId};
+use ledger::{Amount, Offer, Position, Token, TokenStatus, WalletId};
 use parking_lot::Mutex;
 
 use crate::sharded::{SHARDS, ShardedMap};
@@ -26,6 +29,32 @@ pub(crate) struct Tokens {
     ended: Mutex<Ended>,
     /// Tokens whose provider has redeemed them and still owes something.
     running: AtomicI64,
+    offers: Mutex<Offers>,
+}
+
+/// One copy of each offer that tokens were reserved under.
+#[derive(Default)]
+struct Offers {
+    by_version: HashMap<Position, Arc<Offer>>,
+    /// Offers after the last cleaning.
+    kept: usize,
+}
+
+/// Offers below which cleaning is not worth a walk.
+const OFFERS_FEW: usize = 1_024;
+
+impl Offers {
+    /// Puts the shared copy in the place of an equal one.
+    fn share(&mut self, offer: &mut Arc<Offer>) {
+        let shared = self.by_version.entry(offer.service_at).or_insert_with(|| offer.clone());
+        if shared == offer {
+            *offer = shared.clone();
+        }
+        if self.by_version.len() > OFFERS_FEW.max(self.kept * 2) {
+            self.by_version.retain(|_, offer| Arc::strong_count(offer) > 1);
+            self.kept = self.by_version.len();
+        }
+    }
 }
 
 struct Slots(ShardedMap<Position, Box<Token>>);
@@ -55,7 +84,8 @@ impl Tokens {
     }
 
     /// Brings a token to life. One that is there already keeps its state (replay of a record that a snapshot covers).
-    pub(crate) fn insert(&self, id: Position, token: Token) -> bool {
+    pub(crate) fn insert(&self, id: Position, mut token: Token) -> bool {
+        self.offers.lock().share(&mut token.terms.offer);
         let (status, decided) = (token.status, token.decided);
         let inserted = self.slots.0.insert_new(id, Box::new(token));
         if inserted {
@@ -162,7 +192,7 @@ impl Tokens {
         let mut holds = HashMap::new();
         self.each_open(|_, token| {
             let held: &mut Amount = holds.entry(token.terms.payer).or_insert(Amount::ZERO);
-            *held = held.checked_add(token.terms.amount).expect("the supply bound keeps sums in range");
+            *held = held.checked_add(token.terms.price).expect("the supply bound keeps sums in range");
         });
         holds
     }

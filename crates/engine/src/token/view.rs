@@ -135,7 +135,7 @@ fn view(
         payer_agent: terms.payer_agent,
         provider: terms.provider,
         payee: terms.payee,
-        amount: terms.amount,
+        amount: terms.price,
         fee: if is_settled { token.fee } else { Amount::ZERO },
         currency: terms.currency,
         status,

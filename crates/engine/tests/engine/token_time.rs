@@ -1,11 +1,11 @@
 //! Time and tokens: outages, stuck and full disks, clocks that jump (T12, T19), and starts after deadlines have passed.
 
-use std::sync::Arc;
+use std::{io::ErrorKind, sync::Arc};
 
 use engine::Authorize;
 use ledger::{Denial, Sla, TokenStatus};
 use testkit::Random;
-use wal::testing::MemoryStorage;
+use wal::testing::{Fault, FaultyStorage, MemoryStorage, On};
 
 use crate::harness::{GatedStorage, Market, Setup, denial, eventually, fund, pass, redeem, seen};
 
@@ -201,4 +201,44 @@ fn an_expired_token_cannot_be_redeemed_although_its_timer_is_late() {
     drop(gate);
     let outcome = node.run(verify).expect("no task panics");
     assert_eq!(denial(outcome), Denial::TokenExpired { expired_at: token.expires_at });
+}
+
+#[test]
+fn a_full_disk_makes_nobody_late() {
+    let disk = FaultyStorage::new();
+    let setup = Setup::new(disk.clone()).tuned(|options| options.wal.segment_bytes = 1 << 16);
+    let setup = setup.tuned(|options| {
+        options.wal.record_bytes_max = 1 << 12;
+        options.wal.batch_bytes_max = 1 << 12;
+    });
+    let clock = setup.clock.clone();
+    let node = setup.start();
+    let market = Market::open(&node, SLA);
+    let token = market.reserve(&node).id;
+    market.verify(&node, token);
+    let started = market.start(&node, token);
+    disk.fail(Fault { on: On::Space, nth: 1, kind: ErrorKind::StorageFull, lasting: true });
+    let mut taken = 0;
+    while node.run(node.engine.authorize(&market.consumer.caller, market.ask())).is_ok() {
+        taken += 1;
+        assert!(taken < 10_000, "the disk is full");
+        node.run(node.engine.fund(&market.consumer.caller, fund(&market.consumer, "1"))).ok();
+    }
+    eventually("the phase follows", || node.status.phase() == engine::Phase::ReadOnly);
+    let fired = node.engine.gauges().deadlines_fired;
+    for _ in 0..20 {
+        clock.advance(1_000);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(node.engine.gauges().deadlines_fired, fired, "nobody is late while nothing is taken");
+    disk.heal();
+    eventually("there is space again", || node.status.phase() == engine::Phase::Ready);
+    seen(&node, &clock);
+    let moved = market.token(&node, token).deadline.expect("it is open").millis()
+        - started.deadline.expect("it was open").millis();
+    assert!((20_000..20_200).contains(&moved), "the deadline moved by {moved} ms");
+    market.accept(&node, token);
+    assert_eq!(market.complete(&node, token).status, TokenStatus::Settled);
+    node.kill();
+    setup.audit();
 }

@@ -177,13 +177,14 @@ fn tokens_services_and_outages_that_nobody_meant_are_named() {
     }
     impossible(ledger::TokenEnded { fee: nanos(1), ..breached }, "fee");
     for amount in [nanos(0), nanos(-1), Amount::MAX.plus(nanos(1))] {
-        let terms = ledger::TokenTerms { amount, ..settled.terms.clone() };
+        let terms = samples::other_offer(&settled.terms, |offer| offer.price = amount);
         impossible(ledger::TokenEnded { terms, fee: Amount::ZERO, ..settled.clone() }, "amount");
     }
-    let terms = ledger::TokenTerms { payee: settled.terms.payer, ..settled.terms.clone() };
+    let payer = settled.terms.payer;
+    let terms = samples::other_offer(&settled.terms, |offer| offer.payee = payer);
     impossible(ledger::TokenEnded { terms, ..settled.clone() }, "payee");
     let sla = Some(ledger::Sla { window_ms: 1, accept_within_ms: Some(2) });
-    let terms = ledger::TokenTerms { sla, ..settled.terms.clone() };
+    let terms = samples::other_offer(&settled.terms, |offer| offer.sla = sla);
     impossible(ledger::TokenEnded { terms, ..settled }, "SLA");
     let Fact::ServiceChanged(mut service) = fact("service_changed") else { panic!("a service") };
     service.terms.price = Amount::ZERO;

@@ -8,7 +8,7 @@ use ledger::{
     StatusChange, SystemAccount, Timestamp, Totals, Wallet, WalletId, WalletOpened, WalletStatus,
 };
 use ledger::{
-    CALLS_MAX, Call, ClockFact, Outage, OutageCause, Outages, Outcome, Service, ServiceChange,
+    CALLS_MAX, Call, ClockFact, Offer, Outage, OutageCause, Outages, Outcome, Service, ServiceChange,
     ServiceChanged, ServiceId, ServiceStatus, ServiceTerms, Sla, Step, TokenEnd, TokenEnded, TokenReserved,
     TokenStatus, TokenStepped, TokenTerms, TokenTimes, TrustChanged, Verification,
 };
@@ -234,24 +234,31 @@ const PROVIDER: AgentId = AgentId::new(2, 0x4444_4444_4444_4444_4444_4444_4444);
 const SLA: Sla = Sla { window_ms: 2_592_000_000, accept_within_ms: Some(1) };
 
 fn token_terms() -> TokenTerms {
-    TokenTerms {
-        payer: PAYER,
-        payer_agent: AGENT,
+    let offer = Offer {
         service: SERVICE,
         service_at: Position::new(8_192),
         provider: PROVIDER,
         payee: PAYEE,
-        amount: nanos(5_000_000),
+        price: nanos(5_000_000),
         currency: Currency::USD,
         sla: Some(SLA),
-        counts: true,
-        reserved_at: AT,
-    }
+    };
+    TokenTerms { offer: offer.into(), payer: PAYER, payer_agent: AGENT, counts: true, reserved_at: AT }
+}
+
+/// The same terms on another offer.
+pub(crate) fn other_offer(terms: &TokenTerms, change: impl FnOnce(&mut Offer)) -> TokenTerms {
+    let mut offer = (*terms.offer).clone();
+    change(&mut offer);
+    TokenTerms { offer: offer.into(), ..terms.clone() }
 }
 
 fn bare_token_terms() -> TokenTerms {
     let sla = Some(Sla { window_ms: 1, accept_within_ms: None });
-    TokenTerms { amount: Amount::MAX, currency: Currency::EUR, sla, counts: false, ..token_terms() }
+    let change = |offer: &mut Offer| {
+        (offer.price, offer.currency, offer.sla) = (Amount::MAX, Currency::EUR, sla);
+    };
+    TokenTerms { counts: false, ..other_offer(&token_terms(), change) }
 }
 
 fn token_ended(end: TokenEnd) -> TokenEnded {
@@ -283,7 +290,7 @@ fn token_facts() -> Vec<(&'static str, Fact)> {
         times: TokenTimes::default(),
         ..token_ended(TokenEnd::Expired)
     };
-    let no_sla = TokenTerms { sla: None, ..token_terms() };
+    let no_sla = other_offer(&token_terms(), |offer| offer.sla = None);
     let refunded = TokenEnded { terms: no_sla, ..token_ended(TokenEnd::Refunded) };
     vec![
         ("token_reserved", reserved.into()),

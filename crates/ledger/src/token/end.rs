@@ -45,13 +45,13 @@ pub struct TokenEnded {
 impl TokenEnded {
     pub(super) fn of(token: &Token, id: Position, end: TokenEnd, at: Timestamp, rules: &Rules) -> TokenEnded {
         let fee = match end {
-            TokenEnd::Settled => fees::share(rules.platform_fee_basis_points, token.terms.amount)
+            TokenEnd::Settled => fees::share(rules.platform_fee_basis_points, token.terms.price)
                 .expect("a price within the bounds of amounts has a fee within them"),
             TokenEnd::Cancelled | TokenEnd::Expired | TokenEnd::SlaBreached | TokenEnd::Refunded => {
                 Amount::ZERO
             }
         };
-        assert!(!fee.is_negative() && fee <= token.terms.amount, "a fee is at most the amount");
+        assert!(!fee.is_negative() && fee <= token.terms.price, "a fee is at most the amount");
         TokenEnded {
             token: id,
             end,
@@ -77,7 +77,7 @@ impl TokenEnded {
             payer: self.terms.payer,
             payee: self.terms.payee,
             currency: self.terms.currency,
-            amount: self.terms.amount,
+            amount: self.terms.price,
             fee: self.fee,
             settled: self.end == TokenEnd::Settled,
         }

@@ -1,5 +1,7 @@
 //! The reservation of a call: the payer's wallet decides alone, and the hold stands in the record that decides it.
 
+use std::sync::Arc;
+
 use super::TokenTerms;
 use crate::{
     Account, AgentId, Amount, Change, Currency, Decision, Denial, KeyHash, KeyScope, KeyUse, KeyVerdict,
@@ -17,8 +19,6 @@ pub struct Offer {
     pub price: Amount,
     pub currency: Currency,
     pub sla: Option<Sla>,
-    /// Whether the outcome will count for trust.
-    pub counts: bool,
 }
 
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -27,7 +27,9 @@ pub struct ReserveCommand {
     pub payer: WalletId,
     /// What was found where the request arrived, or why there is nothing to reserve. Looked at after the key, so that a
     /// repeated request is answered although the service has ended since.
-    pub offer: Result<Offer, Denial>,
+    pub offer: Result<Arc<Offer>, Denial>,
+    /// Whether the outcome will count for trust.
+    pub counts: bool,
     /// Most that the consumer pays for this call; `None` means the price, whatever it is.
     pub max_amount: Option<Amount>,
     pub key: Option<KeyUse>,
@@ -47,12 +49,12 @@ pub struct TokenReserved {
 impl TokenReserved {
     /// The payer's side.
     pub fn change(&self) -> Change {
-        let amount = self.terms.amount;
+        let amount = self.terms.price;
         Change { available: amount.negated(), held: amount, ..Change::default() }
     }
 
     pub fn for_each_posting(&self, mut f: impl FnMut(Posting)) {
-        let amount = self.terms.amount;
+        let amount = self.terms.price;
         f(Posting {
             account: Account::Wallet(self.terms.payer),
             currency: self.terms.currency,
@@ -87,25 +89,19 @@ pub fn decide_reservation(wallet: &Wallet, command: ReserveCommand) -> Decision<
     if let Some(denial) = refusal(wallet, command.payer, &offer, command.max_amount) {
         return Decision::Denied(denial);
     }
-    let available = wallet.available.minus(offer.price);
+    let (available, held) = (wallet.available.minus(offer.price), wallet.held.plus(offer.price));
     assert!(!available.is_negative(), "the ladder refuses what is not there");
     Decision::Fact(TokenReserved {
         terms: TokenTerms {
             payer: command.payer,
             payer_agent: command.caller,
-            service: offer.service,
-            service_at: offer.service_at,
-            provider: offer.provider,
-            payee: offer.payee,
-            amount: offer.price,
-            currency: offer.currency,
-            sla: offer.sla,
-            counts: offer.counts,
+            counts: command.counts,
             reserved_at: command.at,
+            offer,
         },
         expires_at: command.expires_at,
         key: command.key,
-        balance_after: Parts { available, held: wallet.held.plus(offer.price) },
+        balance_after: Parts { available, held },
     })
 }
 

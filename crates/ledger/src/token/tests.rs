@@ -1,5 +1,6 @@
 use super::*;
 use crate::{ClockFact, Denial, KeyUse, OutageCause, Parts, Wallet, WalletStatus};
+use crate::{Currency, ServiceId, Sla};
 use TokenStatus::{Accepted, Cancelled, Expired, Refunded, Settled, SlaBreached, Started, Verified};
 
 const CONSUMER: AgentId = AgentId::from_raw(1);
@@ -20,7 +21,6 @@ fn offer(sla: Option<Sla>) -> Offer {
         price: Amount::from_nanos(500),
         currency: Currency::USD,
         sla,
-        counts: true,
     }
 }
 
@@ -34,7 +34,8 @@ fn command(sla: Option<Sla>) -> ReserveCommand {
     ReserveCommand {
         caller: CONSUMER,
         payer: PAYER,
-        offer: Ok(offer(sla)),
+        offer: Ok(Arc::new(offer(sla))),
+        counts: true,
         max_amount: None,
         key: None,
         at: at(1_000),

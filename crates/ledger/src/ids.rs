@@ -84,6 +84,16 @@ id!(
     PaymentId,
     "tx_"
 );
+id!(
+    /// A service. The top 16 bits name the partition that owns it, the rest is random.
+    ServiceId,
+    "svc_"
+);
+id!(
+    /// A payment token: the address of its authorisation in the log, sealed by [`crate::IdSealer`].
+    TokenId,
+    "tokid_"
+);
 
 impl AgentId {
     /// An id of `partition` from 112 random bits; the top 16 bits of `random` are not used.

@@ -46,7 +46,7 @@ pub use fees::{BASIS_POINTS_MAX, FeeSchedule};
 pub use freeze::{StatusChange, decide_status};
 pub use funding::{FundCommand, Funding, decide_funding};
 pub use idempotency::{IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, KeyScope, KeyUse, KeyVerdict};
-pub use ids::{AgentId, IdError, KeyId, PaymentId, WalletId};
+pub use ids::{AgentId, IdError, KeyId, PaymentId, ServiceId, TokenId, WalletId};
 pub use payment::{PayCommand, Payee, Payment, decide_payment};
 pub use posting::{Account, Balance, Posting, SystemAccount, Totals, Transfer, assert_balanced};
 pub use rail::{Rail, RailSet};

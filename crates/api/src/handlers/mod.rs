@@ -59,7 +59,7 @@ fn wallet_id(reader: &mut Reader<'_>) -> Result<WalletId> {
 }
 
 /// A currency code in a body.
-fn currency(reader: &mut Reader<'_>) -> Result<Currency> {
+pub(crate) fn currency(reader: &mut Reader<'_>) -> Result<Currency> {
     let text = reader.string()?;
     Currency::parse(&text)
         .map_err(|_| reader.invalid("Must be a currency code of three capital letters, such as USD."))

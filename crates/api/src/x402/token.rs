@@ -12,7 +12,7 @@
 use ed25519_dalek::{Signature, Signer};
 use ledger::{AgentId, Amount, Currency, ServiceId, Timestamp, TokenId};
 
-use super::keys::TokenKeys;
+use super::keys::{TOKEN_LIFETIME_MAX_SECONDS, TokenKeys};
 use crate::{
     base64url,
     handlers::currency as currency_code,
@@ -55,6 +55,8 @@ pub(crate) enum Rejected {
     Payload,
     /// Signed by a key that was not the one of the token's time.
     KeyOfAnotherTime,
+    /// Signed for longer than a token may live.
+    Lifetime,
 }
 
 impl Rejected {
@@ -66,6 +68,7 @@ impl Rejected {
             Self::Signature => "bad_signature",
             Self::Payload => "bad_payload",
             Self::KeyOfAnotherTime => "key_of_another_time",
+            Self::Lifetime => "lifetime",
         }
     }
 }
@@ -175,6 +178,11 @@ pub(crate) fn open(keys: &TokenKeys, text: &str) -> Result<Claims, Rejected> {
     }
     if keys.of(claims.authorised_seconds).id != key.id {
         return Err(Rejected::KeyOfAnotherTime);
+    }
+    // One second each for the part before the first and behind the last.
+    let lifetime_seconds = claims.expires_seconds.saturating_sub(claims.authorised_seconds);
+    if !(0..=TOKEN_LIFETIME_MAX_SECONDS + 2).contains(&lifetime_seconds) {
+        return Err(Rejected::Lifetime);
     }
     Ok(claims)
 }

@@ -98,11 +98,25 @@ fn extreme_claims_fit_and_come_back() {
         amount: Amount::MAX,
         currency: Currency::EUR,
         authorised_seconds: 0,
-        expires_seconds: i64::MAX,
+        expires_seconds: 0,
     };
-    let text = seal(&keys(), &claims);
-    assert!(text.len() <= TOKEN_CHARS_MAX);
-    assert_eq!(open(&keys(), &text), Ok(claims));
+    for seconds in [0, AUTHORISED, i64::MAX] {
+        let claims = Claims { authorised_seconds: seconds, expires_seconds: seconds, ..claims };
+        let text = seal(&keys(), &claims);
+        assert!(text.len() <= TOKEN_CHARS_MAX);
+        assert_eq!(open(&keys(), &text), Ok(claims));
+    }
+}
+
+#[test]
+fn nothing_signed_lives_longer_than_a_token_may() {
+    for (seconds, ok) in
+        [(0, true), (3_602, true), (3_603, false), (-1, false), (i64::MAX - AUTHORISED, false)]
+    {
+        let claims = Claims { expires_seconds: AUTHORISED + seconds, ..claims() };
+        let expected = if ok { Ok(claims) } else { Err(Rejected::Lifetime) };
+        assert_eq!(open(&keys(), &seal(&keys(), &claims)), expected, "{seconds}");
+    }
 }
 
 /// Security list 9: every bound field swapped, under the old signature and under one of another key.

@@ -13,15 +13,20 @@ use std::sync::{
 use journal::{RowRef, Scratch};
 use ledger::{AgentId, Amount, Currency, Position, Wallet, WalletId};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::{
+    options::Activation,
+    release::{Decided, Parked, Reply, Requester, Seat},
     sharded::{SHARDS, ShardedMap},
     shared::Shared,
-    wallet::{Handle, Inbox, RowFacts, Work},
+    wallet::{Command, Handle, Inbox, Owner, RowFacts, RowReply, Work},
 };
 
 enum Slot {
+    /// Whoever holds the exclusive guard is the owner. Decisions may be on their way to the disk.
     AtRest(Box<Wallet>),
+    /// An actor is the owner.
     Active(Box<Handle>),
     /// Between the two, while the exclusive guard is held; never seen by anyone else.
     Changing,
@@ -36,12 +41,20 @@ pub(crate) struct Registry {
     active_count: AtomicU64,
     /// Number of the present sweep; the unit of idleness.
     sweep: AtomicU32,
+    /// Commands so far, where somebody counts them.
+    commands: AtomicU32,
 }
 
-/// Why work could not be pushed.
-pub(crate) enum PushError {
-    Unknown(Work),
-    Full(Work),
+/// What became of a command.
+pub(crate) enum Handed {
+    /// Carried out on this task.
+    Decided(Decided),
+    /// Waiting for the wallet's actor.
+    Queued(oneshot::Receiver<Reply>),
+    /// No such wallet.
+    Unknown,
+    /// As much waits for the wallet's actor as may.
+    Full,
 }
 
 impl Registry {
@@ -51,6 +64,7 @@ impl Registry {
             active: Mutex::default(),
             active_count: AtomicU64::new(0),
             sweep: AtomicU32::new(0),
+            commands: AtomicU32::new(0),
         }
     }
 
@@ -76,7 +90,8 @@ impl Registry {
         })
     }
 
-    /// Reads a wallet at rest; `None` when it is in use (ask its owner) or unknown.
+    /// Reads a wallet at rest; `None` when it has an actor (ask that) or is unknown. What is read may show decisions that
+    /// are not delivered yet.
     pub(crate) fn at_rest<T>(&self, id: WalletId, read: impl FnOnce(&Wallet) -> T) -> Option<T> {
         self.slots
             .read(id, |slot| match slot {
@@ -86,41 +101,70 @@ impl Registry {
             .flatten()
     }
 
-    /// Hands work to a wallet's owner, waking it from rest where needed. `max` bounds what may wait for it.
-    pub(crate) fn push(
+    /// Gives a command to a wallet's owner. A wallet at rest is owned by the caller for as long as that takes, unless
+    /// somebody else had it just now: then it gets an actor, which works off many commands in one turn. `max` bounds
+    /// what may wait for the actor.
+    pub(crate) fn hand(
         &self,
         id: WalletId,
-        work: Work,
+        command: Command,
+        seat: Seat,
         max: usize,
         shared: &Arc<Shared>,
-    ) -> Result<(), PushError> {
-        let sweep = self.sweep.load(Ordering::Relaxed);
-        // Taken by whichever guard finds the wallet in the state it is for; the shared one nearly always does.
-        let mut work = Some(work);
-        let mut push = |handle: &Handle| {
-            let work = work.take().expect("pushed once");
-            handle.push(work, max, sweep).map_err(PushError::Full)
+    ) -> Handed {
+        let planned = match shared.options.activation {
+            Activation::Contended => false,
+            Activation::Every(n) => self.commands.fetch_add(1, Ordering::Relaxed).is_multiple_of(n.get()),
         };
-        let pushed = self.slots.read(id, |slot| match slot {
-            Slot::AtRest(_) | Slot::Changing => None,
-            Slot::Active(handle) => Some(push(handle)),
-        });
-        if let Some(Some(pushed)) = pushed {
-            return pushed;
-        }
-        let pushed = self.slots.write(id, |slot| {
-            if let Slot::AtRest(_) = slot {
-                let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
-                    unreachable!("seen above")
-                };
-                *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared, sweep)));
-                self.active_count.fetch_add(1, Ordering::Relaxed);
-                self.active.lock().push(id);
+        let handed = self.slots.contend(id, |slot, waited| match slot {
+            Slot::AtRest(wallet) if !waited && !planned => {
+                let decided = Owner { id, wallet, shared }.carry_out(command, Requester::Here(seat));
+                Handed::Decided(decided.expect("the requester is on this task"))
             }
-            let Slot::Active(handle) = slot else { unreachable!("activated above") };
-            push(handle)
+            slot => {
+                let handle = self.activate(id, slot, shared);
+                let (to, receiver) = oneshot::channel();
+                let work = Work::Command(command, Parked { to, permit: seat.permit });
+                match handle.push(work, max, self.sweep.load(Ordering::Relaxed)) {
+                    Ok(()) => Handed::Queued(receiver),
+                    Err(_) => Handed::Full,
+                }
+            }
         });
-        pushed.unwrap_or_else(|| Err(PushError::Unknown(work.expect("nobody took it"))))
+        handed.unwrap_or(Handed::Unknown)
+    }
+
+    /// Asks a wallet's owner for its snapshot row. False when the wallet is unknown.
+    pub(crate) fn ask_row(
+        &self,
+        id: WalletId,
+        reply: oneshot::Sender<RowReply>,
+        shared: &Arc<Shared>,
+    ) -> bool {
+        let sweep = self.sweep.load(Ordering::Relaxed);
+        let asked = self.slots.write(id, |slot| match slot {
+            Slot::AtRest(wallet) => Owner { id, wallet, shared }.row(reply),
+            Slot::Active(handle) => {
+                // Never refused: its bound is for commands.
+                let _ = handle.push(Work::Row(reply), usize::MAX, sweep);
+            }
+            Slot::Changing => unreachable!("{CHANGING}"),
+        });
+        asked.is_some()
+    }
+
+    fn activate<'s>(&self, id: WalletId, slot: &'s mut Slot, shared: &Arc<Shared>) -> &'s Handle {
+        if let Slot::AtRest(_) = slot {
+            let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
+                unreachable!("seen above")
+            };
+            let sweep = self.sweep.load(Ordering::Relaxed);
+            *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared, sweep)));
+            self.active_count.fetch_add(1, Ordering::Relaxed);
+            self.active.lock().push(id);
+        }
+        let Slot::Active(handle) = slot else { unreachable!("{CHANGING}") };
+        handle
     }
 
     /// Posts a credit: in the slot of a wallet at rest, into the inbox of an active one. False when the wallet is

@@ -36,6 +36,16 @@ impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         self.shard(key).write().get_mut(&key).map(write)
     }
 
+    /// Changes an entry under the exclusive guard; `write` is told whether it had to wait for it.
+    pub(crate) fn contend<T>(&self, key: K, write: impl FnOnce(&mut V, bool) -> T) -> Option<T> {
+        let shard = self.shard(key);
+        let (mut guard, waited) = match shard.try_write() {
+            Some(guard) => (guard, false),
+            None => (shard.write(), true),
+        };
+        guard.get_mut(&key).map(|value| write(value, waited))
+    }
+
     /// Adds an entry; an existing one stays and the answer is false.
     pub(crate) fn insert_new(&self, key: K, value: V) -> bool {
         match self.shard(key).write().entry(key) {

@@ -18,4 +18,5 @@ mod payments;
 mod shutdown;
 mod snapshots;
 mod stuck;
+mod tokens;
 mod visibility;

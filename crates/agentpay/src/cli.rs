@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Replay the whole log and prove every balance and sum
     Check,
-    /// Create demo agents, wallets and payments on a running node
+    /// Create demo agents, wallets, services and payments on a running node
     Seed(Seed),
     /// Show the configuration
     #[command(subcommand)]

@@ -34,7 +34,7 @@ use crate::{
     routes::Table,
     settings::Settings,
     wire::pulse::Ticks,
-    x402::keys::TokenKeys,
+    x402::{catalogue::Catalogue, keys::TokenKeys, remembered::Remembered},
 };
 
 /// Renders the process's metrics.
@@ -58,6 +58,7 @@ pub struct Gateway {
     pub(crate) sources: Sources,
     pub(crate) rates: Rates,
     pub(crate) ids: RequestIds,
+    pub(crate) catalogue: Catalogue,
     pub(crate) ticks: Ticks,
     /// Permits of one KiB each for bodies of batches.
     pub(crate) batch_kibibytes: Arc<Semaphore>,
@@ -72,6 +73,8 @@ pub(crate) struct Attached {
     pub(crate) sealer: IdSealer,
     /// Keys for payment tokens; replaced as a whole by a rotation.
     pub(crate) token_keys: RwLock<Arc<TokenKeys>>,
+    /// Payment tokens signed lately.
+    pub(crate) remembered: Remembered,
 }
 
 impl Attached {
@@ -115,6 +118,7 @@ impl Gateway {
             ids: RequestIds::new(u64::from_le_bytes(random)),
             ticks: Ticks::of(&settings),
             batch_kibibytes: Arc::new(Semaphore::new(batch_kibibytes.min(Semaphore::MAX_PERMITS))),
+            catalogue: Catalogue::default(),
             table: Table::new(),
             metrics: Metrics::new(),
             begun: Instant::now(),
@@ -141,7 +145,10 @@ impl Gateway {
     pub fn attach(&self, engine: Engine, token_keys: TokenKeys) {
         let sealer = IdSealer::new(&engine.options().id_key);
         let token_keys = RwLock::new(Arc::new(token_keys));
-        let first = self.attached.set(Attached { engine, sealer, token_keys }).is_ok();
+        let first = self
+            .attached
+            .set(Attached { engine, sealer, token_keys, remembered: Remembered::default() })
+            .is_ok();
         assert!(first, "a gateway gets one engine in its life");
     }
 

@@ -12,7 +12,10 @@
 use ed25519_dalek::{Signature, Signer};
 use ledger::{AgentId, Amount, Currency, ServiceId, Timestamp, TokenId};
 
-use super::keys::{TOKEN_LIFETIME_MAX_SECONDS, TokenKeys};
+use super::{
+    keys::{TOKEN_LIFETIME_MAX_SECONDS, TokenKeys},
+    remembered::Remembered,
+};
 use crate::{
     base64url,
     handlers::currency as currency_code,
@@ -40,6 +43,15 @@ pub(crate) struct Claims {
     pub(crate) currency: Currency,
     pub(crate) authorised_seconds: i64,
     pub(crate) expires_seconds: i64,
+}
+
+/// How a token was recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// By its signature.
+    Verified,
+    /// This process remembers having signed it.
+    Remembered,
 }
 
 /// Why a text is not a token of this node.
@@ -152,11 +164,16 @@ pub(crate) fn seal(keys: &TokenKeys, claims: &Claims) -> String {
     text
 }
 
-/// What a token of this node says.
+/// What a token of this node says. The signature of one that this process signed itself a moment ago is not computed
+/// again.
 ///
 /// # Errors
 /// It is none.
-pub(crate) fn open(keys: &TokenKeys, text: &str) -> Result<Claims, Rejected> {
+pub(crate) fn open(
+    keys: &TokenKeys,
+    remembered: &Remembered,
+    text: &str,
+) -> Result<(Claims, Proof), Rejected> {
     let well_formed = text.len() <= TOKEN_CHARS_MAX && text.starts_with(PREFIX);
     if !well_formed || text.bytes().filter(|byte| *byte == b'.').count() != 2 {
         return Err(Rejected::Malformed);
@@ -170,7 +187,12 @@ pub(crate) fn open(keys: &TokenKeys, text: &str) -> Result<Claims, Rejected> {
     let signature = base64url::decode(signature.as_bytes()).ok_or(Rejected::Malformed)?;
     let signature = Signature::from_slice(&signature).map_err(|_| Rejected::Malformed)?;
     let signed = &text.as_bytes()[PREFIX.len()..key.beginning.len() + payload.len()];
-    key.verifying.verify_strict(signed, &signature).map_err(|_| Rejected::Signature)?;
+    let proof = if remembered.contains(text) {
+        Proof::Remembered
+    } else {
+        key.verifying.verify_strict(signed, &signature).map_err(|_| Rejected::Signature)?;
+        Proof::Verified
+    };
     let payload = base64url::decode(payload.as_bytes()).ok_or(Rejected::Payload)?;
     let claims = Claims::read(&payload).map_err(|_| Rejected::Payload)?;
     if claims.payload() != payload {
@@ -184,7 +206,7 @@ pub(crate) fn open(keys: &TokenKeys, text: &str) -> Result<Claims, Rejected> {
     if !(0..=TOKEN_LIFETIME_MAX_SECONDS + 2).contains(&lifetime_seconds) {
         return Err(Rejected::Lifetime);
     }
-    Ok(claims)
+    Ok((claims, proof))
 }
 
 #[cfg(test)]

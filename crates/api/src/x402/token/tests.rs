@@ -1,5 +1,33 @@
+use std::sync::LazyLock;
+
 use super::*;
 use crate::x402::keys::TokenKey;
+
+/// Opens with nothing remembered.
+fn open(keys: &TokenKeys, text: &str) -> Result<Claims, Rejected> {
+    static NOTHING: LazyLock<Remembered> = LazyLock::new(Remembered::default);
+    super::open(keys, &NOTHING, text).map(|(claims, proof)| {
+        assert_eq!(proof, Proof::Verified);
+        claims
+    })
+}
+
+#[test]
+fn what_was_signed_here_is_known_by_its_bytes_alone() {
+    let (keys, remembered) = (keys(), Remembered::default());
+    let text = seal(&keys, &claims());
+    assert_eq!(super::open(&keys, &remembered, &text), Ok((claims(), Proof::Verified)));
+    remembered.insert(&text);
+    assert_eq!(super::open(&keys, &remembered, &text), Ok((claims(), Proof::Remembered)));
+    let (header, payload, signature) = parts(&text);
+    let other = base64url::encode(&[7; 64]);
+    assert_eq!(super::open(&keys, &remembered, &joined(header, payload, &other)), Err(Rejected::Signature));
+    let changed = base64url::encode(&Claims { amount: Amount::from_nanos(1), ..claims() }.payload());
+    assert_eq!(
+        super::open(&keys, &remembered, &joined(header, &changed, signature)),
+        Err(Rejected::Signature)
+    );
+}
 
 const AUTHORISED: i64 = 1_778_241_600;
 

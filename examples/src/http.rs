@@ -109,3 +109,44 @@ impl Connection {
 fn malformed() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "not understood as HTTP/1.1")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// What the other side makes of these bytes.
+    fn read(bytes: &[u8]) -> io::Result<Message> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut sender = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        let (stream, _) = listener.accept().expect("accepted");
+        sender.write_all(bytes).expect("written");
+        drop(sender);
+        Connection::new(stream)?.read_request()
+    }
+
+    #[test]
+    fn a_request_is_read_with_its_body_and_no_more() {
+        let text =
+            b"POST /weather?city=Bern HTTP/1.1\r\nX-Payment-Token:  t \r\nContent-Length: 2\r\n\r\n{}rest";
+        let message = read(text).expect("well-formed");
+        assert_eq!((message.target(), message.header("x-payment-token")), ("/weather?city=Bern", Some("t")));
+        assert_eq!(message.body, b"{}");
+        assert_eq!(read(b"HTTP/1.1 410 Gone\r\n\r\n").expect("an answer").status(), Some(410));
+    }
+
+    #[test]
+    fn what_is_not_http_or_too_large_is_an_error() {
+        let endless = vec![b'x'; BYTES_MAX + 1];
+        let large = format!("GET / HTTP/1.1\r\ncontent-length: {}\r\n\r\n", BYTES_MAX + 1);
+        for bytes in [
+            &b""[..],
+            b"GET / HTTP/1.1\r\n",
+            &endless,
+            large.as_bytes(),
+            b"G / H\r\ncontent-length: -1\r\n\r\n",
+        ] {
+            assert!(read(bytes).is_err());
+        }
+    }
+}

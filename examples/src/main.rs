@@ -103,3 +103,31 @@ fn answer(stream: TcpStream, provider: &Provider) -> io::Result<()> {
     let (status, body) = provider.answer(&request);
     connection.write_answer(status, &body.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Arguments, String> {
+        Arguments::read(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn the_command_line_is_read() {
+        let arguments = read("--node http://n:1 --service svc_1 --listen 127.0.0.1:0").expect("complete");
+        assert_eq!((arguments.service.as_str(), arguments.breach), ("svc_1", false));
+        assert!(read("--breach --node http://n:1 --service s --listen l:1").expect("complete").breach);
+        for wrong in ["", "--node http://n:1", "--node", "--node http://n:1 --service s --listen l:1 --key k"]
+        {
+            assert!(read(wrong).map(drop).expect_err(wrong).contains("usage:"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nodes_are_named_by_their_address() {
+        assert!(AgentPay::new("http://127.0.0.1:3100/", "key".to_owned()).is_ok());
+        for wrong in ["127.0.0.1:3100", "https://127.0.0.1:3100", "http://node", "http://node:1/v1"] {
+            assert!(AgentPay::new(wrong, "key".to_owned()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -242,7 +242,7 @@ fn next_request(provider: &Account, one: &Told, place: usize) -> Request {
 }
 
 fn kill_amid_steps(node: Node, provider: &Account, told: &mut [Told], rng: &mut Rng) -> Node {
-    let before_kill = Duration::from_millis(rng.u64(20..300));
+    let before_kill = Duration::from_millis(rng.u64(5..120));
     let address = node.address();
     let builder = std::thread::scope(|scope| {
         for part in told.chunks_mut(256) {
@@ -316,6 +316,7 @@ fn an_outage_extends_the_sla_of_started_calls() {
     let authorized = consumer.authorize(&node, &service, "");
     provider.verify(&node, &authorized.token).expect(200);
     provider.step(&node, &authorized.id, "call-started").expect(200);
+    provider.step(&node, &authorized.id, "call-accepted").expect(200);
     let builder = node.kill();
     std::thread::sleep(Duration::from_secs(5));
     let node = builder.start();

@@ -35,6 +35,9 @@ enum Slot {
     Changing,
 }
 
+/// An actor with fewer commands than this between two sweeps is not worth its memory.
+const BUSY_COMMANDS: u32 = 1_000;
+
 const CHANGING: &str = "a slot is seen between two states only by the holder of its guard";
 
 pub(crate) struct Registry {
@@ -42,8 +45,6 @@ pub(crate) struct Registry {
     /// Wallets that were activated and not yet seen at rest by the sweeper.
     active: Mutex<Vec<WalletId>>,
     active_count: AtomicU64,
-    /// Number of the present sweep; the unit of idleness.
-    sweep: AtomicU32,
     /// Commands so far, where somebody counts them.
     commands: AtomicU32,
 }
@@ -66,7 +67,6 @@ impl Registry {
             slots: ShardedMap::new(),
             active: Mutex::default(),
             active_count: AtomicU64::new(0),
-            sweep: AtomicU32::new(0),
             commands: AtomicU32::new(0),
         }
     }
@@ -104,9 +104,9 @@ impl Registry {
             .flatten()
     }
 
-    /// Gives a command to a wallet's owner. A wallet at rest is owned by the caller for as long as that takes, unless
-    /// somebody else had it just now: then it gets an actor, which works off many commands in one turn. `max` bounds
-    /// what may wait for the actor.
+    /// Gives a command to a wallet's owner. A wallet at rest is owned by the caller for as long as that takes, unless it
+    /// is contended: then it gets an actor, which works off many commands in one turn. `max` bounds what may wait for
+    /// the actor.
     pub(crate) fn hand(
         &self,
         id: WalletId,
@@ -119,8 +119,10 @@ impl Registry {
             Activation::Contended => false,
             Activation::Every(n) => self.commands.fetch_add(1, Ordering::Relaxed).is_multiple_of(n.get()),
         };
+        // Many wallets share a guard. Only one that somebody else used just now is itself what was waited for.
+        let is_contended = |wallet: &Wallet, waited| waited && !shared.delivered.covers(wallet.decided);
         let handed = self.slots.contend(id, |slot, waited| match slot {
-            Slot::AtRest(wallet) if !waited && !planned => {
+            Slot::AtRest(wallet) if !planned && !is_contended(wallet, waited) => {
                 let decided = Owner { id, wallet, shared }.carry_out(command, Requester::Here(seat));
                 Handed::Decided(decided.expect("the requester is on this task"))
             }
@@ -128,7 +130,7 @@ impl Registry {
                 let handle = self.activate(id, slot, shared);
                 let (to, receiver) = oneshot::channel();
                 let work = Work::Command(command, Parked { to, permit: seat.permit });
-                match handle.push(work, max, self.sweep.load(Ordering::Relaxed)) {
+                match handle.push(work, max) {
                     Ok(()) => Handed::Queued(receiver),
                     Err(_) => Handed::Full,
                 }
@@ -144,12 +146,11 @@ impl Registry {
         reply: oneshot::Sender<RowReply>,
         shared: &Arc<Shared>,
     ) -> bool {
-        let sweep = self.sweep.load(Ordering::Relaxed);
         let asked = self.slots.write(id, |slot| match slot {
             Slot::AtRest(wallet) => Owner { id, wallet, shared }.row(reply),
             Slot::Active(handle) => {
                 // Never refused: its bound is for commands.
-                let _ = handle.push(Work::Row(reply), usize::MAX, sweep);
+                let _ = handle.push(Work::Row(reply), usize::MAX);
             }
             Slot::Changing => unreachable!("{CHANGING}"),
         });
@@ -161,8 +162,7 @@ impl Registry {
             let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
                 unreachable!("seen above")
             };
-            let sweep = self.sweep.load(Ordering::Relaxed);
-            *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared, sweep)));
+            *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared)));
             self.active_count.fetch_add(1, Ordering::Relaxed);
             self.active.lock().push(id);
         }
@@ -220,10 +220,9 @@ impl Registry {
         rested.expect("wallets are never removed")
     }
 
-    /// One sweep: asks every active wallet that was not used in this sweep or the last to go to rest, and forgets
+    /// One sweep: asks every actor that had little to do since the last one to put its wallet to rest, and forgets
     /// those that have. Called by one task at the idle interval.
     pub(crate) fn sweep(&self) {
-        let now = self.sweep.fetch_add(1, Ordering::Relaxed);
         let mut watched = std::mem::take(&mut *self.active.lock());
         // A wallet that rested and came back since the last sweep is in the list twice. The sort finds long sorted runs.
         watched.sort();
@@ -232,9 +231,9 @@ impl Registry {
         for id in watched {
             let in_use = self.slots.read(id, |slot| {
                 let Slot::Active(handle) = slot else { return false };
-                if handle.used() != now {
+                if handle.take_commands() < BUSY_COMMANDS {
                     // Never refused: its bound is for commands.
-                    let _ = handle.push(Work::Rest, usize::MAX, now);
+                    let _ = handle.push(Work::Rest, usize::MAX);
                 }
                 true
             });

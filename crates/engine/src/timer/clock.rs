@@ -38,6 +38,8 @@ pub(crate) struct Timekeeper {
 struct Anchor {
     wall: i64,
     monotonic: Duration,
+    /// It was never believed: the log's last sign of life stands in for it.
+    is_guess: bool,
 }
 
 /// What the wall clock says about a time that was expected.
@@ -77,7 +79,7 @@ impl Timekeeper {
         }
         Self {
             clock,
-            anchor: Mutex::new(Anchor { wall: anchored, monotonic }),
+            anchor: Mutex::new(Anchor { wall: anchored, monotonic, is_guess: frozen }),
             told: AtomicI64::new(anchored),
             late: AtomicI64::new(outages.alive_at().map_or(anchored, |alive| alive.millis().min(anchored))),
             frozen: AtomicBool::new(frozen),
@@ -142,8 +144,7 @@ impl Timekeeper {
         assert!(before <= late.millis(), "the time that was served never goes back");
     }
 
-    /// Compares the wall clock with what the monotonic one lets expect. A clock that has come to its senses is believed
-    /// again from here on.
+    /// Compares the wall clock with what the monotonic one lets expect, and freezes time or lets it go on.
     pub(super) fn look(&self) -> Sanity {
         let wall = self.clock.now().millis();
         let mut anchor = self.anchor.lock();
@@ -151,8 +152,11 @@ impl Timekeeper {
         let is_sane = off.saturating_abs() <= self.jump_max_ms;
         match (is_sane, self.is_frozen()) {
             (true, true) => {
-                let told = self.told.load(Ordering::Acquire);
-                *anchor = Anchor { wall: wall.max(told), monotonic: self.clock.monotonic() };
+                // A jump that is over changes nothing: the monotonic clock went on. A start without a clock had none.
+                if anchor.is_guess {
+                    let wall = wall.max(self.told.load(Ordering::Acquire));
+                    *anchor = Anchor { wall, monotonic: self.clock.monotonic(), is_guess: false };
+                }
                 self.frozen.store(false, Ordering::Release);
                 tracing::warn!(wall, "the clock is believed again");
             }
@@ -217,13 +221,13 @@ mod tests {
 
     #[test]
     fn an_absurd_jump_freezes_time_until_the_clock_is_right() {
-        for jump in [-10 * 365 * DAY_MS, -DAY_MS - 1, DAY_MS + 1, 10 * 365 * DAY_MS, i64::MAX - START] {
+        for jump in [-10 * 365 * DAY_MS, -DAY_MS - 1, DAY_MS + 1, 10 * 365 * DAY_MS, i64::MAX / 2] {
             let clock = ManualClock::new(START);
             let time = keeper(&clock, None);
             assert_eq!(time.now().millis(), START);
             clock.jump(jump);
             assert_eq!(time.look(), Sanity::Absurd, "{jump} ms");
-            clock.advance_monotonic(60_000);
+            clock.advance(60_000);
             assert_eq!((time.look(), time.now().millis()), (Sanity::Absurd, START));
             clock.set(START + 60_000);
             assert_eq!((time.look(), time.now().millis()), (Sanity::Sane, START + 60_000));
@@ -244,6 +248,16 @@ mod tests {
         check(30 * DAY_MS + 1, START - 30 * DAY_MS - 1, true);
         check(-DAY_MS, START + DAY_MS, false);
         check(-DAY_MS - 1, START + DAY_MS + 1, true);
+    }
+
+    #[test]
+    fn a_start_without_a_clock_waits_for_one() {
+        let clock = ManualClock::new(START + 10 * 365 * DAY_MS);
+        let time = keeper(&clock, Some(START));
+        clock.advance(5_000);
+        assert_eq!((time.look(), time.now().millis()), (Sanity::Absurd, START));
+        clock.set(START + 3_600_000);
+        assert_eq!((time.look(), time.now().millis()), (Sanity::Sane, START + 3_600_000));
     }
 
     #[test]

@@ -176,7 +176,7 @@ mod tests {
             add(&mut wheel, 7, START + delay);
             assert_eq!(wheel.len(), 1);
             if delay > 0 {
-                assert_eq!(fired(&mut wheel, START + delay - 1), [], "{delay} ms");
+                assert_eq!(fired(&mut wheel, START + delay - 1), [0u64; 0], "{delay} ms");
             }
             assert_eq!(fired(&mut wheel, START + delay + TICK_MS), [7], "{delay} ms");
             assert_eq!((wheel.len(), fired(&mut wheel, START * 2)), (0, vec![]));
@@ -188,7 +188,7 @@ mod tests {
         let mut wheel = Wheel::new(at(START));
         add(&mut wheel, 1, START + 100);
         for now in [START, START - 1, 0, START + 99, START + 50] {
-            assert_eq!(fired(&mut wheel, now), []);
+            assert_eq!(fired(&mut wheel, now), [0u64; 0]);
         }
         wheel.advance(Timestamp::from_millis(i64::MIN), &mut |_| panic!("nothing is due"));
         assert_eq!(fired(&mut wheel, START + 104), [1]);
@@ -200,7 +200,7 @@ mod tests {
         wheel.add(Timer { token: Position::new(1), at: Timestamp::from_millis(i64::MAX) });
         wheel.add(Timer { token: Position::new(2), at: Timestamp::from_millis(i64::MIN) });
         assert_eq!(fired(&mut wheel, START + 8), [2]);
-        assert_eq!(fired(&mut wheel, START + 10_000), []);
+        assert_eq!(fired(&mut wheel, START + 10_000), [0u64; 0]);
         let mut last = Vec::new();
         wheel.advance(Timestamp::from_millis(i64::MAX), &mut |token| last.push(token.get()));
         assert!(last == [1] || wheel.len() == 1, "it fires at the last tick, or time ends first");

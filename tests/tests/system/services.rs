@@ -296,7 +296,7 @@ fn a_service_is_paid_into_a_wallet_of_its_currency() {
     };
     let error = send(r#","currency":"EUR""#).expect_error(404, "AP-1001");
     assert!(error.text("/error/message").contains("EUR"));
-    send(r#","currency":"XXX""#).expect_error(400, "AP-2001");
+    send(r#","currency":"ZZZ""#).expect_error(400, "AP-2001");
     send(&format!(r#","wallet_id":"{}""#, other.wallet)).expect_error(404, "AP-1001");
     send(&format!(r#","currency":"EUR","wallet_id":"{}""#, provider.wallet)).expect_error(400, "AP-2001");
     let open = Request::post("/v1/wallets", r#"{"currency":"EUR"}"#).bearer(&provider.secret_key);

@@ -18,6 +18,7 @@ mod secrets;
 mod services;
 mod slow_clients;
 mod smuggling;
+mod x402_crash;
 mod x402_flow;
 mod x402_races;
 mod x402_tokens;

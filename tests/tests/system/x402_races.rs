@@ -1,18 +1,15 @@
-//! Payment tokens under contention and crashes: money moves exactly once, whatever races and whenever the node dies.
+//! Payment tokens under contention and over downtime: money moves exactly once, whatever races.
 
-use std::collections::BTreeMap;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fastrand::Rng;
 use system_tests::http::{Connection, Request, Response};
-use system_tests::{Account, Authorized, Node, agentpay};
+use system_tests::{Account, Authorized, Node};
 
 const THREADS: usize = 50;
 const USES_PER_THREAD: usize = 20;
 
-fn two_sides(node: &Node, more: &str) -> (Account, Account, String) {
+pub(crate) fn two_sides(node: &Node, more: &str) -> (Account, Account, String) {
     let consumer = Account::funded(node, "consumer", "100000");
     let provider = Account::create(node, "provider");
     let service = provider.register(node, "Weather", "0.25", more).text("/id").to_owned();
@@ -121,173 +118,44 @@ fn redemption_and_cancellation_exclude_each_other() {
     assert_eq!(consumer.balance(&node).raw(&["available"]), available, "{redeemed} of {TOKENS} redeemed");
 }
 
-/// What became of a token, as its holder was told. The present state may be one further, if the answer was lost.
-#[derive(Debug, Clone)]
-struct Told {
-    token: Authorized,
-    /// Steps that were acknowledged: 0 authorised, 1 verified, 2 started, 3 accepted, 4 settled.
-    acknowledged: usize,
-    /// Steps that were sent.
-    sent: usize,
-}
-
-const STATES: [&str; 5] = ["reserved", "verified", "started", "accepted", "settled"];
-
-/// Takes a token as far as chance wants, until the node goes away.
-fn live_a_while(
-    node: &Node,
-    consumer: &Account,
-    provider: &Account,
-    service: &str,
-    rng: &mut Rng,
-) -> Option<Told> {
-    let answer = node.try_send(&consumer.authorize_request(service, r#","ttl_seconds":3600"#)).ok()?;
-    let token = Authorized::of(answer);
-    let mut told = Told { acknowledged: 0, sent: 0, token };
-    for step in 1..=rng.usize(0..=4) {
-        told.sent = step;
-        let request = match step {
-            1 => provider.verify_request(&told.token.token),
-            2 => provider.step_request(&told.token.id, "call-started"),
-            3 => provider.step_request(&told.token.id, "call-accepted"),
-            _ => provider.step_request(&told.token.id, "call-completed"),
-        };
-        let Ok(answer) = node.try_send(&request) else { break };
-        answer.expect(200);
-        told.acknowledged = step;
-    }
-    Some(told)
-}
-
-/// Thousands of tokens in every state when the node is killed: none is lost, none goes back, none is paid twice.
+/// Completion against the deadline of the SLA: each token is settled or breached, and the money is where it says.
 #[test]
-fn thousands_of_live_tokens_survive_kill_9() {
-    const TOKENS: usize = 3_000;
+fn completion_and_breach_exclude_each_other() {
+    const TOKENS: usize = 320;
     const CLIENTS: usize = 16;
-    let seed = std::env::var("AGENTPAY_X402_SEED")
-        .map_or_else(|_| fastrand::u64(..), |text| text.parse().expect("a number"));
-    println!(
-        "seed {seed}; again: AGENTPAY_X402_SEED={seed} cargo test -p system-tests --test system live_tokens"
-    );
-    // A snapshot now and then, so that recovery has both a snapshot and records behind it.
-    let node = Node::builder().set("snapshot.every_seconds", "1").start();
-    let (consumer, provider, service) = two_sides(&node, r#","sla":{"window_seconds":3600}"#);
-    let made = AtomicUsize::new(0);
-    let mut told: Vec<Told> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| {
-                let (node, consumer, provider, service, made) =
-                    (&node, &consumer, &provider, &service, &made);
-                scope.spawn(move || {
-                    let mut rng = Rng::with_seed(seed.wrapping_add(client as u64));
-                    let mut told = Vec::new();
-                    while made.load(Ordering::Relaxed) < TOKENS {
-                        let Some(one) = live_a_while(node, consumer, provider, service, &mut rng) else {
-                            break;
-                        };
-                        made.fetch_add(1, Ordering::Relaxed);
-                        told.push(one);
-                    }
-                    told
-                })
-            })
-            .collect();
+    let node = Node::start();
+    let (consumer, provider, service) = two_sides(&node, r#","sla":{"max_latency_ms":60}"#);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let complete_late = || {
+            let mut statuses = Vec::new();
+            for _ in 0..TOKENS / CLIENTS {
+                let authorized = consumer.authorize(&node, &service, "");
+                provider.verify(&node, &authorized.token).expect(200);
+                provider.step(&node, &authorized.id, "call-started").expect(200);
+                // On a busy machine this may come too late already.
+                let accepted = provider.step(&node, &authorized.id, "call-accepted").status;
+                assert!(matches!(accepted, 200 | 409), "{accepted}");
+                std::thread::sleep(Duration::from_millis(fastrand::u64(40..65)));
+                statuses.push(provider.step(&node, &authorized.id, "call-completed").status);
+            }
+            statuses
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(complete_late)).collect();
         clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
     });
-    assert!(told.len() >= TOKENS);
-    let node = node.kill_and_restart();
-    verify_all(&node, &consumer, &provider, &told);
-
-    // Killed again in the middle of more steps, and once more while it recovers.
-    let mut rng = Rng::with_seed(seed);
-    rng.shuffle(&mut told);
-    let node = kill_amid_steps(node, &provider, &mut told, &mut rng);
-    verify_all(&node, &consumer, &provider, &told);
-    finish_all(&node, &consumer, &provider, &told);
-    let builder = node.stop();
-    let proof = agentpay(&["check", "--json", "--data-dir", &builder.data_dir().text()]);
-    assert_eq!(proof.code, Some(0), "{}{}", proof.stdout, proof.stderr);
-}
-
-/// Every token is where its holder was told or one step further, and the held and earned sums say the same.
-fn verify_all(node: &Node, consumer: &Account, provider: &Account, told: &[Told]) {
-    let mut connection = node.connect();
-    let mut count: BTreeMap<String, i128> = BTreeMap::new();
-    for one in told {
-        let request = Request::get(format!("/v1/x402/tokens/{}", one.token.id)).bearer(&consumer.api_key);
-        let document = connection.send(&request).expect("the node answers").expect(200).document();
-        let status = document.text("/status");
-        let place =
-            STATES.iter().position(|state| *state == status).unwrap_or_else(|| panic!("{status}: {one:?}"));
-        assert!((one.acknowledged..=one.sent).contains(&place), "{status}: {one:?}");
-        *count.entry(status.to_owned()).or_default() += 1;
-    }
-    println!("{count:?}");
+    let settled = statuses.iter().filter(|status| **status == 200).count();
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 409)), "{statuses:?}");
+    println!("{settled} of {TOKENS} settled in time");
     let price = 250_000_000;
-    let settled = count.get("settled").copied().unwrap_or(0);
-    let open = i128::try_from(told.len()).expect("thousands") - settled;
-    let balance = consumer.balance(node);
-    assert_eq!(balance.nanos(&["held"]), open * price);
-    assert_eq!(balance.nanos(&["available"]), 100_000_000_000_000 - (open + settled) * price);
-    assert_eq!(provider.balance(node).nanos(&["available"]), settled * price);
-}
-
-fn next_request(provider: &Account, one: &Told, place: usize) -> Request {
-    match place {
-        0 => provider.verify_request(&one.token.token).header("idempotency-key", &one.token.id),
-        1 => provider.step_request(&one.token.id, "call-started"),
-        2 => provider.step_request(&one.token.id, "call-accepted"),
-        _ => provider.step_request(&one.token.id, "call-completed"),
-    }
-}
-
-fn kill_amid_steps(node: Node, provider: &Account, told: &mut [Told], rng: &mut Rng) -> Node {
-    let before_kill = Duration::from_millis(rng.u64(5..120));
-    let address = node.address();
-    let builder = std::thread::scope(|scope| {
-        for part in told.chunks_mut(256) {
-            scope.spawn(move || {
-                let Ok(mut connection) = Connection::open(address) else { return };
-                for one in
-                    part.iter_mut().filter(|one| one.acknowledged == one.sent && one.sent > 0 && one.sent < 4)
-                {
-                    let request = next_request(provider, one, one.sent);
-                    one.sent += 1;
-                    let Ok(answer) = connection.send(&request) else { return };
-                    answer.expect(200);
-                    one.acknowledged += 1;
-                }
-            });
-        }
-        std::thread::sleep(before_kill);
-        node.kill()
-    });
-    let recovering = builder.clone().without_waiting().start();
-    std::thread::sleep(Duration::from_micros(rng.u64(0..20_000)));
-    drop(recovering);
-    builder.start()
-}
-
-/// Settles or cancels everything that is open; what is left is what was never held.
-fn finish_all(node: &Node, consumer: &Account, provider: &Account, told: &[Told]) {
-    let mut connection = node.connect();
-    for one in told {
-        let request = Request::get(format!("/v1/x402/tokens/{}", one.token.id)).bearer(&provider.api_key);
-        let status =
-            connection.send(&request).expect("an answer").expect(200).document().text("/status").to_owned();
-        let place = STATES.iter().position(|state| *state == status).expect("a state");
-        if place == 0 {
-            consumer.cancel(node, &one.token.id).expect(200);
-            continue;
-        }
-        for place in place..4 {
-            connection.send(&next_request(provider, one, place)).expect("an answer").expect(200);
-        }
-    }
-    let balance = consumer.balance(node);
+    let earned = i128::try_from(settled).expect("hundreds") * price;
+    let balance = consumer.balance(&node);
     assert_eq!(balance.raw(&["held"]), "0");
-    let paid = 100_000_000_000_000 - balance.nanos(&["available"]);
-    assert_eq!(provider.balance(node).nanos(&["available"]), paid);
+    assert_eq!(balance.nanos(&["available"]), 100_000_000_000_000 - earned);
+    assert_eq!(provider.balance(&node).nanos(&["available"]), earned);
+    let query = "/v1/x402/tokens?role=provider&status=sla_breached&limit=100";
+    let breached = node.send(&Request::get(query).bearer(&provider.api_key)).expect(200).document();
+    let shown = breached.at("/tokens").as_array().expect("a list").len();
+    assert_eq!(shown, (TOKENS - settled).min(100));
 }
 
 /// Deadlines that passed while the node was down take effect when it comes back, before anything else can happen.

@@ -19,6 +19,8 @@ mod services;
 mod shutdown;
 mod snapshots;
 mod stuck;
+mod token_crash;
+mod token_model;
 mod token_races;
 mod token_time;
 mod tokens;

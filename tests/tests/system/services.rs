@@ -307,3 +307,72 @@ fn a_service_is_paid_into_a_wallet_of_its_currency() {
     let error = node.send(&other.authorize_request("euro", "")).expect_error(400, "AP-2001");
     assert_eq!(error.text("/error/details/path"), "$.from_wallet_id");
 }
+
+/// An agent of an operator of its own.
+fn agent_of(node: &Node, operator: &str, funds: &str) -> Account {
+    let body = format!(r#"{{"name":"{operator}","operator":"{operator}"}}"#);
+    let document = node.send(&Request::post("/v1/agents", body)).expect(201).document();
+    let text = |pointer: &str| document.text(pointer).to_owned();
+    let account = Account {
+        id: text("/id"),
+        api_key: text("/api_key"),
+        secret_key: text("/secret_key"),
+        wallet: text("/wallet_id"),
+    };
+    account.fund(node, funds);
+    account
+}
+
+#[test]
+fn trust_follows_settled_and_breached_calls_and_survives_restarts() {
+    let node = Node::start();
+    let provider = agent_of(&node, "provider", "1");
+    let consumers = [agent_of(&node, "first", "10"), agent_of(&node, "second", "10")];
+    let service = provider.register(&node, "Trusted", "0.1", r#","sla":{"max_latency_ms":200}"#);
+    let service = service.text("/id").to_owned();
+    let read = |node: &Node| {
+        let request = Request::get(format!("/v1/services/{service}")).bearer(&provider.api_key);
+        node.send(&request).expect(200).document()
+    };
+    let score = |document: &Document| document.at("/trust_score").as_u64().expect("a score");
+    let call = |consumer: &Account, steps: &[&str]| {
+        let authorized = consumer.authorize(&node, &service, "");
+        provider.verify(&node, &authorized.token).expect(200);
+        steps.iter().for_each(|step| drop(provider.step(&node, &authorized.id, step).expect(200)));
+        authorized.id
+    };
+    let whole = ["call-started", "call-accepted", "call-completed"];
+    // Calls inside one operator say nothing.
+    let colleague = agent_of(&node, "provider", "10");
+    call(&colleague, &whole);
+    for consumer in &consumers {
+        for _ in 0..4 {
+            call(consumer, &whole);
+        }
+    }
+    let praised = eventually("praise", || {
+        let document = read(&node);
+        (document.at("/settled_calls") == 9 && score(&document) > 50).then(|| score(&document))
+    });
+    // (80 x 50 + 8 calls x 8 x 100) / (80 + 64)
+    assert_eq!(praised, 72);
+    for consumer in &consumers {
+        let token = call(consumer, &whole[..1]);
+        consumer.wait_for_status(&node, &token, "sla_breached");
+    }
+    let blamed = eventually("blame", || {
+        let document = read(&node);
+        (document.at("/breached_calls") == 2 && score(&document) < praised).then(|| score(&document))
+    });
+    // (80 x 50 + 64 x 100) / (80 + 64 + 2 calls x 16)
+    assert_eq!(blamed, 59);
+    let before = read(&node).at("/trust_score").clone();
+    let node = node.kill_and_restart();
+    assert_eq!(read(&node).at("/trust_score"), &before);
+    let node = node.stop().start();
+    assert_eq!(read(&node).at("/trust_score"), &before);
+    eventually("the list to be sorted by trust", || {
+        let listed = list(&node, &provider, "?sort=trust");
+        (listed.at("/services/0/trust_score") == &before).then_some(())
+    });
+}

@@ -25,6 +25,11 @@ impl engine::Clock for SystemClock {
     }
 }
 
+/// UTC from the system clock, in whole seconds.
+pub(crate) fn unix_seconds() -> i64 {
+    engine::Clock::now(&SystemClock).millis().div_euclid(1_000)
+}
+
 /// Random bytes from the kernel.
 #[derive(Debug, Default)]
 pub(crate) struct SystemEntropy;

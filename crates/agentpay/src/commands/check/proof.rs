@@ -194,7 +194,7 @@ impl Proof {
         }
         let differing = |(id, sums): (&WalletId, &Sums)| {
             let expected = holds.get(id).copied().unwrap_or(0);
-            (sums.held != expected).then(|| (*id, sums.held, expected))
+            (sums.held != expected).then_some((*id, sums.held, expected))
         };
         let differing: Vec<_> = self.wallets.iter().filter_map(differing).collect();
         for (id, held, expected) in differing {

@@ -1,12 +1,18 @@
 //! The engine's public face: start, commands, shutdown. Everything a request needs goes through [`Engine`]; nothing
 //! behind it is visible outside this crate.
 
-use std::{future::poll_fn, path::PathBuf, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::Duration,
+};
 
 use history::History;
 use ledger::{
     Agent, AgentId, Denial, FundCommand, IdSealer, Key, KeyId, OpenWalletCommand, PayCommand, Payee, Payment,
-    Timestamp, WalletId, WalletStatus,
+    Position, Timestamp, WalletId, WalletStatus,
 };
 use parking_lot::Mutex;
 use snapshot::{Generation, SnapshotStore};
@@ -27,10 +33,12 @@ use crate::{
     recovery::{self, StartError},
     refusal::Refusal,
     registry::Handed,
-    release::{Decided, Delivery, Parked, Reply, Seat},
+    release::{Decided, Delivery, Parked, Reply, Seat, Undelivered},
+    service::Services,
     shared::Shared,
     snapshots::{self, SnapshotError},
     status::{Phase, Status},
+    timer::{Supervisor, Timekeeper, TimerInbox, TimerStats},
     views::{
         Answer, Caller, EntryView, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, Page, PageRequest,
         PayBatch, PaymentFilter, PaymentReceipt, TimeRange, Transaction, TrialBalance, WalletView,
@@ -40,16 +48,18 @@ use crate::{
 
 /// One partition's ledger: recovered, running, and asked through this handle. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(pub(crate) Arc<Inner>);
 
-struct Inner {
-    shared: Arc<Shared>,
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
     directory: directory::Handle,
     snapshots: Arc<dyn SnapshotStore>,
     /// One snapshot at a time.
     snapshotting: tokio::sync::Mutex<()>,
     reads: Reads,
     follower: Mutex<Option<Follower>>,
+    /// Ends its thread when the engine goes.
+    _timers: Supervisor,
 }
 
 /// Where the history index lives.
@@ -114,14 +124,21 @@ impl Engine {
         delivered.advance(log.end());
         let published = PublishedDirectory::new();
         for agent in rebuilt.agents.values() {
-            published.publish_agent(agent.id, &agent.keys);
+            published.publish_agent(agent.id, &agent.operator, &agent.keys);
         }
         let (events, batches) = mpsc::unbounded_channel();
         // Unbounded, because a batch exists only for admitted commands, and those are bounded.
         let wal = log.start(move |event| drop(events.send(event)))?;
+        let time =
+            Timekeeper::start(clock.clone(), rebuilt.outages, options.clock_jump_max, options.outage_max);
         let shared = Arc::new(Shared {
             rules: options.rules.clone(),
             registry: rebuilt.registry,
+            tokens: rebuilt.tokens,
+            services: Services::recovered(rebuilt.services),
+            time,
+            timers: TimerInbox::default(),
+            timer_stats: TimerStats::default(),
             directory: published,
             totals: Mutex::new(rebuilt.totals),
             delivered,
@@ -138,9 +155,26 @@ impl Engine {
         let directory = directory::Handle::start(rebuilt.agents, shared.clone()).await;
         let follower = history.map(|history| Follower::start(history, &shared.wal.reader()));
         let reads = Reads::new(shared.clone(), follower.as_ref().map(Follower::history));
+        let indexed = {
+            let reads = reads.clone();
+            move || reads.history_cursor()
+        };
+        let (timers, caught_up) = Supervisor::start(shared.clone(), indexed);
+        // What ran out while nobody was here is decided before anybody is served.
+        if caught_up.await.is_err() {
+            tracing::error!("the timer thread ended before its first round was over");
+        }
         let follower = Mutex::new(follower);
         let snapshotting = tokio::sync::Mutex::default();
-        let engine = Self(Arc::new(Inner { shared, directory, snapshots, snapshotting, reads, follower }));
+        let engine = Self(Arc::new(Inner {
+            shared,
+            directory,
+            snapshots,
+            snapshotting,
+            reads,
+            follower,
+            _timers: timers,
+        }));
         engine.spawn_housekeeping();
         status.set_ready();
         Ok(engine)
@@ -177,6 +211,12 @@ impl Engine {
             active_actors: shared.registry.active_len(),
             in_flight: u64::from(shared.admission.in_flight()),
             history_cursor: history_cursor.unwrap_or(durable_lsn),
+            services: shared.services.len() as u64,
+            tokens: shared.tokens.len() as u64,
+            timers: shared.timers.live(),
+            deadlines_fired: shared.timer_stats.fired.load(Ordering::Relaxed),
+            served_until_ms: shared.time.late().millis(),
+            clock_frozen: u64::from(shared.time.is_frozen()),
         }
     }
 
@@ -300,16 +340,35 @@ impl Engine {
 
     /// Makes one payment; answers once it is durable and its payee has been credited.
     pub async fn pay(&self, caller: &Caller, command: PayCommand) -> Result<Answer<PaymentReceipt>, Refusal> {
+        self.pay_undelivered(caller, command).await?.delivered().await
+    }
+
+    /// [`Self::pay`] as far as it is decided.
+    pub async fn pay_undelivered(
+        &self,
+        caller: &Caller,
+        command: PayCommand,
+    ) -> Result<Undelivered<'_, Answer<PaymentReceipt>>, Refusal> {
         let permit = self.admit(&caller.meter, 1)?;
         let payer = command.payer;
         self.check_payee(caller, payer, &command.payee)?;
-        match self.ask(payer, Command::Pay(command), permit).await? {
+        let (reply, delivery) = self.decide(payer, Command::Pay(command), permit).await?;
+        match reply {
             Reply::Payment(lsn, payment) => {
                 let id = self.0.shared.payment_id(lsn.get(), 0);
-                Ok(Answer::first(PaymentReceipt { id, payment: *payment }))
+                let receipt = PaymentReceipt { id, payment: *payment };
+                Ok(Undelivered::new(Answer::first(receipt), delivery))
             }
-            Reply::Replay(place) => self.0.reads.payment(place).await.map(Answer::again),
-            reply => unexpected(&reply),
+            reply => {
+                delivery.await?;
+                match settled(Ok(reply))? {
+                    Reply::Replay(place) => {
+                        let receipt = self.0.reads.payment(place).await?;
+                        Ok(Undelivered::delivered_already(Answer::again(receipt)))
+                    }
+                    reply => unexpected(&reply),
+                }
+            }
         }
     }
 
@@ -343,6 +402,15 @@ impl Engine {
         caller: &Caller,
         request: PayBatch,
     ) -> Result<Answer<Vec<Result<Answer<PaymentReceipt>, Refusal>>>, Refusal> {
+        batch::pay(self, caller, request).await?.delivered().await
+    }
+
+    /// [`Self::pay_batch`] as far as it is decided.
+    pub async fn pay_batch_undelivered(
+        &self,
+        caller: &Caller,
+        request: PayBatch,
+    ) -> Result<Undelivered<'_, Answer<Vec<Result<Answer<PaymentReceipt>, Refusal>>>>, Refusal> {
         batch::pay(self, caller, request).await
     }
 
@@ -480,17 +548,38 @@ impl Engine {
         self.0.shared.registry.facts(id).map(|(agent, _)| agent)
     }
 
-    /// Gives a command to a wallet's owner and waits until the reply may be shown.
-    async fn ask(&self, id: WalletId, command: Command, permit: Permit) -> Result<Reply, Refusal> {
-        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        match self.hand(id, command, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {
-            Handed::Decided(Decided { reply, position }) => {
-                Delivery::new(&self.0.shared, position, waker).await?;
-                settled(Ok(reply))
-            }
-            Handed::Queued(receiver) => settled(receiver.await),
-            Handed::Unknown | Handed::Full => unreachable!("refused above"),
+    /// Waits until everything up to `position` is delivered.
+    pub(crate) async fn delivered(&self, position: Position) -> Result<(), Refusal> {
+        let shared = self.shared();
+        tokio::select! {
+            () = shared.delivered.reach(position) => Ok(()),
+            () = shared.status.failed() => Err(Refusal::OutcomeUnknown),
         }
+    }
+
+    /// Gives a command to a wallet's owner and waits until the reply may be shown.
+    pub(crate) async fn ask(&self, id: WalletId, command: Command, permit: Permit) -> Result<Reply, Refusal> {
+        let (reply, delivery) = self.decide(id, command, permit).await?;
+        delivery.await?;
+        settled(Ok(reply))
+    }
+
+    /// Gives a command to a wallet's owner. The reply may be shown once it is delivered.
+    async fn decide(
+        &self,
+        id: WalletId,
+        command: Command,
+        permit: Permit,
+    ) -> Result<(Reply, Delivery<'_>), Refusal> {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let (reply, position) =
+            match self.hand(id, command, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {
+                Handed::Decided(Decided { reply, position }) => (reply, position),
+                // An actor's reply comes through the log.
+                Handed::Queued(receiver) => (settled(receiver.await)?, Position::ZERO),
+                Handed::Unknown | Handed::Full => unreachable!("refused above"),
+            };
+        Ok((reply, Delivery::new(&self.0.shared, position, waker)))
     }
 
     /// Gives a command to a wallet's owner.
@@ -518,54 +607,7 @@ impl Engine {
             reply => unexpected(&reply),
         }
     }
-
-    /// Tasks that run beside the owners: sweeping idle wallets, watching the disk, periodic snapshots. They end with
-    /// the engine's last handle.
-    fn spawn_housekeeping(&self) {
-        let shared = self.0.shared.clone();
-        let idle_after = shared.options.idle_after;
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(idle_after);
-            while inner.upgrade().is_some() {
-                ticks.tick().await;
-                shared.registry.sweep();
-            }
-        });
-        let shared = self.0.shared.clone();
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(DISK_CHECKED_EVERY);
-            while inner.upgrade().is_some() {
-                ticks.tick().await;
-                shared.status.set_read_only(shared.wal.admission() == wal::Admission::ReadOnly);
-            }
-        });
-        let every = self.0.shared.options.snapshot_every;
-        if every.is_zero() {
-            return;
-        }
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(every).await;
-                let Some(inner) = inner.upgrade() else { return };
-                if inner.shared.status.phase() != Phase::Ready {
-                    continue;
-                }
-                match Engine(inner).snapshot_now().await {
-                    Ok(generation) => {
-                        tracing::info!(id = generation.id, bytes = generation.bytes, "snapshot taken")
-                    }
-                    Err(error) => tracing::error!(%error, "snapshot failed; the log keeps everything"),
-                }
-            }
-        });
-    }
 }
-
-/// How often the log is asked whether it can still grow.
-const DISK_CHECKED_EVERY: Duration = Duration::from_millis(100);
 
 /// A reply that never comes means that the owner ended with the process, after the log had failed.
 pub(crate) fn settled(reply: Result<Reply, oneshot::error::RecvError>) -> Result<Reply, Refusal> {

@@ -19,6 +19,7 @@ mod delivered;
 mod directory;
 mod engine;
 mod follower;
+mod housekeeping;
 mod metrics;
 mod options;
 mod reads;
@@ -26,10 +27,13 @@ mod recovery;
 mod refusal;
 mod registry;
 mod release;
+mod service;
 mod sharded;
 mod shared;
 mod snapshots;
 mod status;
+mod timer;
+mod token;
 mod totals;
 mod views;
 mod wallet;
@@ -37,13 +41,17 @@ mod wallet;
 pub use admission::{AgentMeter, Remaining, RetryAfterMs};
 pub use clock::{Clock, Entropy};
 pub use engine::{Engine, HistoryAt, ShutdownError};
+pub use history::TokenRole;
 pub use options::{Activation, Options};
 pub use recovery::{Audit, StartError, audit};
 pub use refusal::Refusal;
+pub use release::Undelivered;
+pub use service::{RegisterService, ServicePatch, ServiceView};
 pub use snapshots::SnapshotError;
 pub use status::{Phase, Status};
+pub use token::{Authorize, TokenFilter, TokenView, VerifiedToken, VerifyToken};
 pub use views::{
     Answer, Caller, Cursor, EntryView, FundReceipt, Gauges, KeyRecord, LastUse, NewAgent, OpenWallet, Page,
-    PageRequest, PayBatch, PaymentFilter, PaymentReceipt, TimeRange, Transaction, TrialBalance,
-    TrialBalanceRow, WalletView,
+    PageRequest, PayBatch, PaymentFilter, PaymentReceipt, SettlementReceipt, TimeRange, Transaction,
+    TrialBalance, TrialBalanceRow, WalletView,
 };

@@ -32,6 +32,11 @@ pub struct Options {
     pub wal: wal::Options,
     /// When a wallet at rest gets an actor.
     pub activation: Activation,
+    /// A wall clock that is off by more than this is absurd: nothing expires until it is right again.
+    pub clock_jump_max: Duration,
+    /// A start that finds the log older than this does not believe the clock, and nothing expires until somebody has
+    /// looked; a node that was really down for longer is started with a larger value.
+    pub outage_max: Duration,
     /// How long a list waits for the history index to reach what was durable when the request arrived.
     pub history_wait: Duration,
 }
@@ -51,6 +56,8 @@ impl Default for Options {
             snapshots_kept: 2,
             wal: wal::Options::default(),
             activation: Activation::Contended,
+            clock_jump_max: Duration::from_secs(86_400),
+            outage_max: Duration::from_secs(30 * 86_400),
             history_wait: Duration::from_secs(1),
         }
     }

@@ -1,7 +1,7 @@
 //! Names and buckets of the metrics that the process itself exports. Those of HTTP and log are named where they are
 //! measured; buckets for all of them are here, because the recorder takes them at installation.
 
-use ::metrics::{Gauge, describe_gauge, gauge};
+use ::metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use engine::{Engine, Phase};
 use metrics_exporter_prometheus::Matcher;
 
@@ -39,6 +39,11 @@ pub(super) struct Gauges {
     agents: Gauge,
     active_actors: Gauge,
     in_flight: Gauge,
+    services: Gauge,
+    tokens: Gauge,
+    timers: Gauge,
+    deadlines_fired: Counter,
+    clock_frozen: Gauge,
     phases: [(&'static str, Gauge); 6],
     resident: Gauge,
     open_files: Gauge,
@@ -60,6 +65,23 @@ impl Gauges {
             in_flight: described(
                 "agentpay_engine_in_flight_requests",
                 "Places taken of admission.in_flight_max",
+            ),
+            services: described(
+                "agentpay_engine_services",
+                "Services of the marketplace, inactive ones included",
+            ),
+            tokens: described(
+                "agentpay_engine_tokens",
+                "Payment tokens in memory, open ones and those that ended lately",
+            ),
+            timers: described(
+                "agentpay_engine_timers",
+                "Deadlines ahead, those that nobody needs any more included",
+            ),
+            deadlines_fired: fired(),
+            clock_frozen: described(
+                "agentpay_engine_clock_frozen_info",
+                "1 while the wall clock is not believed and nothing expires",
             ),
             phases: PHASES.map(|label| (label, gauge!(phase, "phase" => label))),
             resident: described("agentpay_process_resident_bytes", "Memory of the process that is in RAM"),
@@ -84,7 +106,18 @@ impl Gauges {
         self.agents.set(exact(now.agents));
         self.active_actors.set(exact(now.active_actors));
         self.in_flight.set(exact(now.in_flight));
+        self.services.set(exact(now.services));
+        self.tokens.set(exact(now.tokens));
+        self.timers.set(exact(now.timers));
+        self.deadlines_fired.absolute(now.deadlines_fired);
+        self.clock_frozen.set(exact(now.clock_frozen));
     }
+}
+
+fn fired() -> Counter {
+    let name = "agentpay_engine_deadlines_fired_total";
+    describe_counter!(name, "Deadlines at which the owner of a token was woken");
+    counter!(name)
 }
 
 fn described(name: &'static str, help: &'static str) -> Gauge {

@@ -1,8 +1,8 @@
 //! What can be asked of a wallet's owner.
 
 use ledger::{
-    AgentId, Amount, BatchCommand, Currency, FundCommand, KeyUse, PayCommand, Position, Timestamp, Wallet,
-    WalletStatus,
+    AgentId, Amount, BatchCommand, Currency, FundCommand, KeyUse, PayCommand, Position, ReserveCommand,
+    Timestamp, Wallet, WalletStatus,
 };
 use tokio::sync::oneshot;
 
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Batch(BatchCommand),
     /// Draw from the test faucet.
     Fund(FundCommand),
+    /// Hold the price of a call.
+    Reserve(Box<ReserveCommand>),
     /// Freeze or unfreeze.
     SetStatus { caller: AgentId, wanted: WalletStatus, at: Timestamp },
     /// What would this payment do? Writes nothing.

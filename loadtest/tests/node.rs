@@ -69,6 +69,18 @@ fn every_load_is_answered_and_verified() {
 }
 
 #[test]
+fn service_calls_come_to_their_end_also_when_the_node_is_killed() {
+    for more in [&["--seconds", "0.4", "--verify-lists"][..], &["--seconds", "2", "--kill-every", "0.4"]] {
+        let report = run(&[&["x402", "--providers", "2"], more].concat());
+        let verification = &report["verification"];
+        assert!(verification["calls"].as_u64().is_some_and(|calls| calls > 0), "{verification}");
+        assert_eq!(verification["calls"], verification["calls_read"]);
+        assert_eq!(verification["calls"], verification["listed"]);
+        assert_eq!((&verification["lost"], &verification["doubled"]), (&0.into(), &0.into()));
+    }
+}
+
+#[test]
 fn a_killed_node_loses_nothing_and_doubles_nothing() {
     for load in [&["payments"][..], &["mixed", "--items", "10"]] {
         let report = run(&[load, &["--seconds", "2", "--kill-every", "0.4"]].concat());

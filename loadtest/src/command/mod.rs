@@ -130,8 +130,8 @@ impl<'a> Session<'a> {
     }
 
     fn opening_nanos(&self) -> Result<i128> {
-        nanos(self.run.fund.as_bytes())
-            .with_context(|| format!("--fund {:?} is not an amount", self.run.fund))
+        let fund = self.load.fund();
+        nanos(fund.as_bytes()).with_context(|| format!("--fund {fund:?} is not an amount"))
     }
 
     /// The load as it was asked for.

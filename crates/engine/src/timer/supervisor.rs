@@ -139,10 +139,11 @@ impl<'s> Rounds<'s> {
     fn begin(&mut self) {
         let time = &self.shared.time;
         let (now, late) = (time.now(), time.late());
-        if late < now && self.shared.tokens.running() > 0 && !time.is_frozen() {
-            self.record(ClockFact::Outage { from: late, at: now, cause: OutageCause::Down });
-        }
-        if !time.is_frozen() {
+        let owed = late < now && self.shared.tokens.running() > 0;
+        // A log that takes nothing yet, or a clock that is not believed, is told by a later round.
+        if !time.is_frozen()
+            && (!owed || self.record(ClockFact::Outage { from: late, at: now, cause: OutageCause::Down }))
+        {
             time.serve_until(now);
         }
         let rules = &self.shared.rules;

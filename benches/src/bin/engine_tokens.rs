@@ -134,6 +134,7 @@ async fn start(dir: &Path) -> Engine {
     let mut options = Options { snapshot_every: Duration::ZERO, ..Options::default() };
     options.rules.wallets_per_agent_max = u32::MAX;
     options.rules.faucet_cap = Amount::MAX;
+    options.tokens_open_per_agent_max = u32::MAX;
     let clock = Arc::new(SystemClock(Instant::now()));
     let started =
         Engine::start(options, storage, snapshots, None, clock, Arc::new(SystemEntropy), Status::new());

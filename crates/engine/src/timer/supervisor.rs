@@ -227,8 +227,9 @@ impl<'s> Rounds<'s> {
         for _ in 0..room {
             let Some(id) = self.due.pop_front() else { return };
             match shared.tokens.own(id, |token| Owner { id, token, shared }.lapse()) {
-                Some(Lapse::Ended(position)) => {
+                Some(Lapse::Ended { position, late_ms }) => {
                     shared.timer_stats.fired.fetch_add(1, Ordering::Relaxed);
+                    shared.metrics.deadline(late_ms);
                     self.in_flight.push_back(position);
                 }
                 Some(Lapse::Later(at)) => self.wheel.add(Timer { token: id, at }),

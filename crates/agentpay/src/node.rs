@@ -98,6 +98,11 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
         snapshots_kept: positive("snapshot.keep", config.snapshot.keep)?,
         wal: wal_options(config)?,
         activation: engine::Activation::Contended,
+        tokens_open_max: positive("x402.tokens_open_max", config.x402.tokens_open_max)?,
+        tokens_open_per_agent_max: positive(
+            "x402.tokens_open_per_agent_max",
+            config.x402.tokens_open_per_agent_max,
+        )?,
         clock_jump_max: Duration::from_secs(positive(
             "x402.clock_jump_max_seconds",
             config.x402.clock_jump_max_seconds,
@@ -270,6 +275,8 @@ mod tests {
         assert_eq!(options.idle_after, expected.idle_after);
         assert_eq!(options.snapshot_every, expected.snapshot_every);
         assert_eq!(options.history_wait, expected.history_wait);
+        assert_eq!(options.tokens_open_max, expected.tokens_open_max);
+        assert_eq!(options.tokens_open_per_agent_max, expected.tokens_open_per_agent_max);
         assert_eq!(options.clock_jump_max, expected.clock_jump_max);
         assert_eq!(options.outage_max, expected.outage_max);
         assert_eq!(options.wal.segment_bytes, expected.wal.segment_bytes);

@@ -32,6 +32,10 @@ pub struct Options {
     pub wal: wal::Options,
     /// When a wallet at rest gets an actor.
     pub activation: Activation,
+    /// Open tokens in the whole engine. Bounds memory: one takes about 250 bytes for up to an hour.
+    pub tokens_open_max: u32,
+    /// Open tokens of one consumer, so that one agent cannot take every place with a little money.
+    pub tokens_open_per_agent_max: u32,
     /// A wall clock that is off by more than this is absurd: nothing expires until it is right again.
     pub clock_jump_max: Duration,
     /// A start that finds the log older than this does not believe the clock, and nothing expires until somebody has
@@ -56,6 +60,8 @@ impl Default for Options {
             snapshots_kept: 2,
             wal: wal::Options::default(),
             activation: Activation::Contended,
+            tokens_open_max: 4_194_304,
+            tokens_open_per_agent_max: 1_048_576,
             clock_jump_max: Duration::from_secs(86_400),
             outage_max: Duration::from_secs(30 * 86_400),
             history_wait: Duration::from_secs(1),

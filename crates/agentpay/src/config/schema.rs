@@ -118,6 +118,8 @@ pub(crate) struct X402 {
     pub token_start_within_seconds: u64,
     pub token_complete_within_seconds: u64,
     pub services_per_agent_max: u32,
+    pub tokens_open_max: u32,
+    pub tokens_open_per_agent_max: u32,
     pub clock_jump_max_seconds: u64,
     pub outage_max_seconds: u64,
 }
@@ -320,6 +322,8 @@ impl Default for X402 {
             token_start_within_seconds: rules.token_start_within_ms / 1_000,
             token_complete_within_seconds: rules.token_complete_within_ms / 1_000,
             services_per_agent_max: rules.services_per_agent_max,
+            tokens_open_max: engine.tokens_open_max,
+            tokens_open_per_agent_max: engine.tokens_open_per_agent_max,
             clock_jump_max_seconds: engine.clock_jump_max.as_secs(),
             outage_max_seconds: engine.outage_max.as_secs(),
         }

@@ -45,6 +45,7 @@ pub use history::TokenRole;
 pub use options::{Activation, Options};
 pub use recovery::{Audit, StartError, audit};
 pub use refusal::Refusal;
+pub use release::Undelivered;
 pub use service::{RegisterService, ServicePatch, ServiceView};
 pub use snapshots::SnapshotError;
 pub use status::{Phase, Status};

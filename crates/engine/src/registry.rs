@@ -11,21 +11,26 @@ use std::sync::{
 };
 
 use journal::{RowRef, Scratch};
-use ledger::{AgentId, Amount, Currency, Position, Wallet, WalletId};
+use ledger::{AgentId, Amount, Currency, Position, RestingWallet, Wallet, WalletFields, WalletId};
 use parking_lot::Mutex;
 
 use crate::{
-    sharded::{SHARDS, ShardedMap},
+    sharded::{Place, ShardedMap},
     shared::Shared,
     wallet::{Handle, Inbox, RowFacts, Work},
 };
 
 enum Slot {
-    AtRest(Box<Wallet>),
+    AtRest(RestingWallet),
+    /// Touched by the replay, and kept in this form until its end: most are touched again.
+    Replayed(Box<Wallet>),
     Active(Box<Handle>),
     /// Between the two, while the exclusive guard is held; never seen by anyone else.
     Changing,
 }
+
+// With its id and the table of the map this is what a wallet at rest takes: ten million have to fit.
+const _: () = assert!(size_of::<Slot>() <= 80);
 
 const CHANGING: &str = "a slot is seen between two states only by the holder of its guard";
 
@@ -64,13 +69,14 @@ impl Registry {
 
     /// Brings a wallet to life. An id that exists already keeps its state (replay of a record that a snapshot covers).
     pub(crate) fn insert(&self, id: WalletId, wallet: Wallet) -> bool {
-        self.slots.insert_new(id, Slot::AtRest(Box::new(wallet)))
+        self.slots.insert_new(id, Slot::AtRest(RestingWallet::of(wallet)))
     }
 
     /// Owner and currency of a wallet; both never change.
     pub(crate) fn facts(&self, id: WalletId) -> Option<(AgentId, Currency)> {
         self.slots.read(id, |slot| match slot {
-            Slot::AtRest(wallet) => (wallet.agent, wallet.currency),
+            Slot::AtRest(wallet) => (wallet.agent(), wallet.currency()),
+            Slot::Replayed(wallet) => (wallet.agent, wallet.currency),
             Slot::Active(handle) => (handle.agent, handle.currency),
             Slot::Changing => unreachable!("{CHANGING}"),
         })
@@ -79,8 +85,9 @@ impl Registry {
     /// Reads a wallet at rest; `None` when it is in use (ask its owner) or unknown.
     pub(crate) fn at_rest<T>(&self, id: WalletId, read: impl FnOnce(&Wallet) -> T) -> Option<T> {
         self.slots
-            .read(id, |slot| match slot {
-                Slot::AtRest(wallet) => Some(read(wallet)),
+            .write(id, |slot| match slot {
+                Slot::AtRest(wallet) => Some(wallet.change(|wallet| read(wallet))),
+                Slot::Replayed(wallet) => Some(read(wallet)),
                 Slot::Active(_) | Slot::Changing => None,
             })
             .flatten()
@@ -102,7 +109,7 @@ impl Registry {
             handle.push(work, max, sweep).map_err(PushError::Full)
         };
         let pushed = self.slots.read(id, |slot| match slot {
-            Slot::AtRest(_) | Slot::Changing => None,
+            Slot::AtRest(_) | Slot::Replayed(_) | Slot::Changing => None,
             Slot::Active(handle) => Some(push(handle)),
         });
         if let Some(Some(pushed)) = pushed {
@@ -113,6 +120,7 @@ impl Registry {
                 let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
                     unreachable!("seen above")
                 };
+                let wallet = Box::new(wallet.wake());
                 *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared, sweep)));
                 self.active_count.fetch_add(1, Ordering::Relaxed);
                 self.active.lock().push(id);
@@ -128,7 +136,7 @@ impl Registry {
     #[must_use]
     pub(crate) fn credit(&self, id: WalletId, delta: Amount, position: Position) -> bool {
         let posted = self.slots.read(id, |slot| match slot {
-            Slot::AtRest(_) | Slot::Changing => false,
+            Slot::AtRest(_) | Slot::Replayed(_) | Slot::Changing => false,
             Slot::Active(handle) => {
                 handle.credit(delta, position);
                 true
@@ -139,18 +147,40 @@ impl Registry {
                 .slots
                 .write(id, |slot| match slot {
                     Slot::AtRest(wallet) => wallet.credit(delta, position),
+                    Slot::Replayed(wallet) => wallet.credit(delta, position),
                     Slot::Active(handle) => handle.credit(delta, position),
                     Slot::Changing => unreachable!("{CHANGING}"),
                 })
                 .is_some()
     }
 
-    /// Changes a wallet during recovery, when every wallet is at rest.
+    /// Changes a wallet during recovery, when none is in use.
     pub(crate) fn recover<T>(&self, id: WalletId, change: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
-        self.slots.write(id, |slot| match slot {
-            Slot::AtRest(wallet) => change(wallet),
-            Slot::Active(_) | Slot::Changing => unreachable!("no wallet is in use during recovery"),
+        self.slots.write(id, |slot| {
+            if let Slot::AtRest(_) = slot {
+                let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
+                    unreachable!("seen above")
+                };
+                *slot = Slot::Replayed(Box::new(wallet.wake()));
+            }
+            let Slot::Replayed(wallet) = slot else { unreachable!("no wallet is in use during recovery") };
+            change(wallet)
         })
+    }
+
+    /// Ends a replay: every wallet that it touched goes to rest.
+    pub(crate) fn settle(&self) {
+        let mut place = Some(Place::default());
+        while let Some(from) = place {
+            place = self.slots.walk_mut(from, |_, slot| {
+                if let Slot::Replayed(_) = slot {
+                    let Slot::Replayed(wallet) = std::mem::replace(slot, Slot::Changing) else {
+                        unreachable!("seen above")
+                    };
+                    *slot = Slot::AtRest(RestingWallet::of(*wallet));
+                }
+            });
+        }
     }
 
     /// Puts a wallet's state back into its slot if nothing waits for it; gives it back otherwise. The last credits are
@@ -165,7 +195,7 @@ impl Registry {
             if !inbox.close(&mut wallet) {
                 return Err(wallet);
             }
-            *slot = Slot::AtRest(wallet);
+            *slot = Slot::AtRest(RestingWallet::of(*wallet));
             self.active_count.fetch_sub(1, Ordering::Relaxed);
             Ok(())
         });
@@ -197,7 +227,7 @@ impl Registry {
         self.active.lock().append(&mut still_active);
     }
 
-    /// Walks all wallets shard by shard: hands the encoded row of each wallet at rest, with its last decision, to
+    /// Walks all wallets in small steps: hands the encoded row of each wallet at rest, with its last decision, to
     /// `emit` (no guard is held then), and returns the ids of those in use, whose owners have to be asked.
     pub(crate) fn rows<E>(
         &self,
@@ -206,16 +236,18 @@ impl Registry {
         let mut in_use = Vec::new();
         let mut scratch = Scratch::default();
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        for shard in 0..SHARDS {
+        let mut place = Some(Place::default());
+        while let Some(from) = place {
             bytes.clear();
             ends.clear();
-            self.slots.walk(shard, |id, slot| match slot {
+            place = self.slots.walk(from, |id, slot| match slot {
                 Slot::AtRest(wallet) => {
-                    journal::encode_row(RowRef::Wallet(id, wallet), &mut scratch);
+                    journal::encode_row(RowRef::Wallet(id, wallet.fields()), &mut scratch);
                     bytes.extend_from_slice(scratch.bytes());
-                    ends.push((bytes.len(), RowFacts::of(wallet)));
+                    ends.push((bytes.len(), RowFacts::of(&wallet.fields())));
                 }
-                Slot::Active(_) | Slot::Changing => in_use.push(id),
+                Slot::Active(_) => in_use.push(id),
+                Slot::Replayed(_) | Slot::Changing => unreachable!("{CHANGING}"),
             });
             let mut start = 0;
             for (end, facts) in &ends {
@@ -257,7 +289,7 @@ impl Registry {
     /// Wallets that differ between two registries at rest.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        self.walk_at_rest(|id, wallet| match other.at_rest(id, |other| other == wallet) {
+        self.walk_at_rest(|id, wallet| match other.at_rest(id, |other| other.fields() == wallet) {
             Some(true) => {}
             Some(false) => found.push(format!("{id} differs between the replay and the snapshot")),
             None => found.push(format!("{id} is missing from the snapshot")),
@@ -270,11 +302,14 @@ impl Registry {
         found
     }
 
-    fn walk_at_rest(&self, mut visit: impl FnMut(WalletId, &Wallet)) {
-        for shard in 0..SHARDS {
-            self.slots.walk(shard, |id, slot| {
-                let Slot::AtRest(wallet) = slot else { unreachable!("no wallet is in use during recovery") };
-                visit(id, wallet);
+    fn walk_at_rest(&self, mut visit: impl FnMut(WalletId, WalletFields<'_>)) {
+        let mut place = Some(Place::default());
+        while let Some(from) = place {
+            place = self.slots.walk(from, |id, slot| {
+                let Slot::AtRest(wallet) = slot else {
+                    unreachable!("every wallet is at rest after recovery")
+                };
+                visit(id, wallet.fields());
             });
         }
     }

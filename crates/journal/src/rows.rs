@@ -2,7 +2,7 @@
 
 use ledger::{
     Agent, AgentId, Amount, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Position, SystemAccount,
-    Timestamp, Totals, Wallet, WalletId,
+    Timestamp, Totals, Wallet, WalletFields, WalletId,
 };
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
@@ -23,7 +23,7 @@ pub enum Row {
 /// One row, borrowed from the state that it describes.
 #[derive(Copy, Clone, Debug)]
 pub enum RowRef<'a> {
-    Wallet(WalletId, &'a Wallet),
+    Wallet(WalletId, WalletFields<'a>),
     Agent(&'a Agent),
     Totals(&'a Totals, Position),
 }
@@ -31,7 +31,7 @@ pub enum RowRef<'a> {
 impl Row {
     pub fn as_ref(&self) -> RowRef<'_> {
         match self {
-            Row::Wallet(id, wallet) => RowRef::Wallet(*id, wallet),
+            Row::Wallet(id, wallet) => RowRef::Wallet(*id, wallet.fields()),
             Row::Agent(agent) => RowRef::Agent(agent),
             Row::Totals(totals, position) => RowRef::Totals(totals, *position),
         }
@@ -44,7 +44,7 @@ impl Row {
 /// beyond.
 pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
     match row {
-        RowRef::Wallet(id, wallet) => out.archive(kind::ROW_WALLET, &wallet_row(id, wallet)),
+        RowRef::Wallet(id, wallet) => out.archive(kind::ROW_WALLET, &wallet_row(id, &wallet)),
         RowRef::Agent(agent) => out.archive(kind::ROW_AGENT, &agent_row(agent)),
         RowRef::Totals(totals, position) => out.archive(kind::ROW_TOTALS, &totals_row(totals, position)),
     }
@@ -133,13 +133,13 @@ enum AccountRow {
     Suspense,
 }
 
-fn wallet_row(id: WalletId, wallet: &Wallet) -> WalletRow<'_> {
+fn wallet_row<'a>(id: WalletId, wallet: &WalletFields<'a>) -> WalletRow<'a> {
     WalletRow {
         id: id.raw(),
         agent: wallet.agent.raw(),
         currency: wallet.currency.to_bytes(),
         status: encode::status(wallet.status),
-        label: wallet.label.as_deref(),
+        label: wallet.label,
         available: wallet.available.nanos(),
         held: wallet.held.nanos(),
         disputed: wallet.disputed.nanos(),
@@ -147,7 +147,7 @@ fn wallet_row(id: WalletId, wallet: &Wallet) -> WalletRow<'_> {
         created_at: wallet.created_at.millis(),
         decided: wallet.decided.get(),
         posted: wallet.posted.get(),
-        keys: keys_row(&wallet.keys),
+        keys: keys_row(wallet.keys),
     }
 }
 

@@ -112,6 +112,14 @@ struct Generations {
 }
 
 impl IdempotencyKeys {
+    /// Of an owner that has used none.
+    pub const NONE: IdempotencyKeys = IdempotencyKeys { generations: None };
+
+    /// Whether this is [`Self::NONE`], which takes no room.
+    pub const fn is_none(&self) -> bool {
+        self.generations.is_none()
+    }
+
     /// Place and fingerprint of the first use of a key, while it is kept.
     pub fn find(&self, hash: KeyHash) -> Option<(KeyPlace, u64)> {
         let generations = self.generations.as_deref()?;

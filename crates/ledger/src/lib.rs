@@ -53,4 +53,4 @@ pub use rail::{Rail, RailSet};
 pub use rules::{Rules, RulesError};
 pub use seal::{IdSealer, RecordAddress, SealedKind};
 pub use time::{Position, Timestamp};
-pub use wallet::{Change, Parts, Wallet, WalletStatus};
+pub use wallet::{Change, Parts, RestingWallet, Wallet, WalletFields, WalletStatus};

@@ -1,8 +1,8 @@
 //! What can be asked of a wallet's owner.
 
 use ledger::{
-    AgentId, Amount, BatchCommand, Currency, FundCommand, KeyUse, PayCommand, Position, Timestamp, Wallet,
-    WalletStatus,
+    AgentId, Amount, BatchCommand, Currency, FundCommand, KeyUse, PayCommand, Position, Timestamp,
+    WalletFields, WalletStatus,
 };
 use tokio::sync::oneshot;
 
@@ -34,7 +34,7 @@ pub(crate) struct RowFacts {
 }
 
 impl RowFacts {
-    pub(crate) fn of(wallet: &Wallet) -> Self {
+    pub(crate) fn of(wallet: &WalletFields<'_>) -> Self {
         Self { decided: wallet.decided, currency: wallet.currency, total: wallet.total() }
     }
 }

@@ -65,10 +65,10 @@ impl Owner {
     /// The wallet's snapshot row as it stands, decisions that are not durable yet included: the snapshot waits for them.
     pub(super) fn row(&self, reply: oneshot::Sender<RowReply>) {
         let bytes = SCRATCH.with_borrow_mut(|scratch| {
-            journal::encode_row(RowRef::Wallet(self.id, &self.wallet), scratch);
+            journal::encode_row(RowRef::Wallet(self.id, self.wallet.fields()), scratch);
             scratch.bytes().to_vec()
         });
-        drop(reply.send(RowReply { bytes, facts: RowFacts::of(&self.wallet) }));
+        drop(reply.send(RowReply { bytes, facts: RowFacts::of(&self.wallet.fields()) }));
     }
 
     /// Goes back to rest, unless something waits or a decision is not delivered yet.

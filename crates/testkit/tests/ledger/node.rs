@@ -169,7 +169,7 @@ impl Node {
         let Some(snapshot) = self.snapshot.as_mut() else { return };
         for id in snapshot.missing.split_off(snapshot.missing.len().saturating_sub(rows)) {
             let wallet = &self.state.wallets[&id];
-            encode_row(RowRef::Wallet(id, wallet), &mut self.scratch);
+            encode_row(RowRef::Wallet(id, wallet.fields()), &mut self.scratch);
             snapshot.rows.push(self.scratch.bytes().to_vec());
             snapshot.covers = snapshot.covers.max(wallet.decided).max(wallet.posted);
         }

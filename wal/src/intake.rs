@@ -149,13 +149,13 @@ impl<T> Intake<T> {
         }
     }
 
-    /// Takes a record. `large` is a buffer made for it outside the lock when it does not fit into an ordinary
-    /// batch.
+    /// Takes a record, and what is to travel with it. `large` is a buffer made for it outside the lock when it does
+    /// not fit into an ordinary batch.
     pub(crate) fn append(
         &mut self,
         payload: &[u8],
         large: Option<Buffer>,
-        companion: impl FnOnce(Lsn) -> T,
+        companion: impl FnOnce(Lsn) -> Option<T>,
     ) -> Result<Lsn, Refused> {
         self.check_running()?;
         if payload.len() > self.record_bytes_max {
@@ -174,7 +174,7 @@ impl<T> Intake<T> {
         }
         self.begin_batch();
         let lsn = self.end;
-        self.companions.push(companion(lsn));
+        self.companions.extend(companion(lsn));
         frame::put(self.buffer.whole(), Kind::Record, lsn, payload);
         self.advance(bytes);
         if self.ready.is_empty() {

@@ -38,7 +38,11 @@ impl<T> Shared<T> {
         }
     }
 
-    pub(crate) fn append(&self, payload: &[u8], companion: impl FnOnce(Lsn) -> T) -> Result<Lsn, Refused> {
+    pub(crate) fn append(
+        &self,
+        payload: &[u8],
+        companion: impl FnOnce(Lsn) -> Option<T>,
+    ) -> Result<Lsn, Refused> {
         let needed = crate::batch::BATCH_FRAME + frame_bytes(payload.len());
         let large = (needed > self.options.batch_bytes_max as usize
             && payload.len() <= self.options.record_bytes_max as usize)

@@ -63,7 +63,12 @@ impl<T> Wal<T> {
     ///
     /// Copies the payload into the open batch; checksums are the log thread's work. Never waits for the disk.
     pub fn append_with(&self, payload: &[u8], companion: impl FnOnce(Lsn) -> T) -> Result<Lsn, Refused> {
-        self.0.shared.append(payload, companion)
+        self.0.shared.append(payload, |lsn| Some(companion(lsn)))
+    }
+
+    /// Appends a record that nobody waits for by itself: a later companion speaks for it.
+    pub fn append(&self, payload: &[u8]) -> Result<Lsn, Refused> {
+        self.0.shared.append(payload, |_| None)
     }
 
     /// No record: `companion` comes back once everything appended so far is durable. When nothing else waits,

@@ -56,15 +56,6 @@ pub(crate) struct Permit {
     weight: u32,
 }
 
-impl Permit {
-    /// Splits off `weight` places, for a command that is carried out by several owners.
-    pub(crate) fn split(&mut self, weight: u32) -> Permit {
-        assert!(weight <= self.weight, "a permit cannot give more places than it holds");
-        self.weight -= weight;
-        Permit { admission: self.admission.clone(), meter: self.meter.clone(), weight }
-    }
-}
-
 impl Drop for Permit {
     fn drop(&mut self) {
         self.meter.in_flight.fetch_sub(self.weight, Ordering::AcqRel);
@@ -161,18 +152,6 @@ mod tests {
         drop(second);
         assert_eq!(admission.in_flight(), 0);
         assert!(admission.admit(&a, 600).is_ok(), "a batch above the bound passes alone");
-    }
-
-    #[test]
-    fn a_split_permit_gives_every_place_back_once() {
-        let admission = Admission::new(10, 10);
-        let meter = Arc::new(AgentMeter::default());
-        let mut whole = admission.admit(&meter, 5).expect("free");
-        let part = whole.split(2);
-        drop(whole);
-        assert_eq!(admission.in_flight(), 2);
-        drop(part);
-        assert_eq!(admission.in_flight(), 0);
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! Many payments in one request. Payments of one payer are one command to its owner and one record; several payers
 //! decide side by side. Item results come back in the order in which the items were given.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, future::poll_fn, task::Poll};
 
 use ledger::{
     BatchCommand, BatchItem, BatchPayment, Denial, ItemOutcome, KeyUse, Parts, PayCommand, Payment,
-    PaymentBatch, WalletId,
+    PaymentBatch, Position, WalletId,
 };
-use tokio::sync::oneshot;
 use wal::Lsn;
 
 use crate::{
@@ -15,7 +14,8 @@ use crate::{
     admission::Permit,
     engine::settled,
     refusal::Refusal,
-    release::{Gatherer, Parked, Reply, ReplyTo},
+    registry::Handed,
+    release::{Decided, Delivery, Reply, Requester, Seat},
     views::{Answer, Caller, PayBatch, PaymentReceipt},
     wallet::Command,
 };
@@ -59,8 +59,8 @@ pub(crate) async fn pay(
     if let Some(key) = &key
         && !single
     {
-        // Each question takes a place of its own; the batch's are given back meanwhile, so that it never stands in
-        // its own way.
+        // The questions take places of their own; the batch's are given back meanwhile, so that it never stands in its
+        // own way.
         drop(permit);
         check_key(engine, caller, &groups, key).await?;
         permit = admit()?;
@@ -74,12 +74,11 @@ pub(crate) async fn pay(
         } else {
             Command::Batch(BatchCommand { caller: caller.agent, payer, items, atomic, key: key.clone(), at })
         };
-        let weight = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        commands.push((payer, command, permit.split(weight)));
+        commands.push((payer, command));
         asked.push((alone, places));
     }
     let mut all_replayed = !asked.is_empty();
-    for (reply, (alone, places)) in gather(engine, commands).await?.into_iter().zip(asked) {
+    for (reply, (alone, places)) in gather(engine, commands, permit).await?.into_iter().zip(asked) {
         let (outcomes, replayed) = expand(engine, reply, alone, places.len()).await;
         // The refusal of an only group is the refusal of the request.
         let outcomes = match outcomes {
@@ -100,11 +99,11 @@ pub(crate) async fn pay(
 /// One of several payers may know the batch's key from another request: found out before anything moves.
 async fn check_key(engine: &Engine, caller: &Caller, groups: &[Group], key: &KeyUse) -> Result<(), Refusal> {
     let mut questions = Vec::with_capacity(groups.len());
+    let permit = engine.admit_read(&caller.meter, u32::try_from(groups.len()).unwrap_or(u32::MAX))?;
     for group in groups {
-        let permit = engine.admit_read(&caller.meter)?;
-        questions.push((group.payer, Command::CheckKey { key: key.clone() }, permit));
+        questions.push((group.payer, Command::CheckKey { key: key.clone() }));
     }
-    for reply in gather(engine, questions).await? {
+    for reply in gather(engine, questions, permit).await? {
         settled(Ok(reply))?;
     }
     Ok(())
@@ -152,23 +151,41 @@ fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Tim
     }
 }
 
-/// Sends one command to each owner and waits for all replies, in order.
-async fn gather(engine: &Engine, commands: Vec<(WalletId, Command, Permit)>) -> Result<Vec<Reply>, Refusal> {
-    if commands.is_empty() {
-        return Ok(Vec::new());
+/// Gives one command to each owner and waits until all replies may be shown; they come in order. The log wakes this
+/// task once, for the last of them.
+async fn gather(
+    engine: &Engine,
+    commands: Vec<(WalletId, Command)>,
+    permit: Permit,
+) -> Result<Vec<Reply>, Refusal> {
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let mut replies = Vec::with_capacity(commands.len());
+    let mut queued = Vec::new();
+    let mut last = Position::ZERO;
+    for (place, (payer, command)) in commands.into_iter().enumerate() {
+        replies.push(match engine.hand(payer, command, Seat::default()) {
+            Ok(Handed::Decided(Decided { reply, position })) => {
+                last = last.max(position);
+                reply
+            }
+            Ok(Handed::Queued(receiver)) => {
+                queued.push((place, receiver));
+                Reply::Done
+            }
+            Ok(Handed::Unknown | Handed::Full) => unreachable!("refused by `hand`"),
+            Err(refusal) => Reply::Refused(refusal),
+        });
     }
-    let (gatherer, receiver) = Gatherer::new(commands.len());
-    for (index, (payer, command, permit)) in commands.into_iter().enumerate() {
-        let to = ReplyTo::Gathered(Arc::clone(&gatherer), index);
-        engine.push(payer, command, Parked { to, permit });
+    let shared = engine.shared();
+    let seat = Seat { waker: Some(waker.clone()), permit: Some(permit) };
+    let seated = shared.answer(last, Requester::Here(seat), Reply::Done);
+    let Decided { reply, position } = seated.expect("the requester is on this task");
+    settled(Ok(reply))?;
+    for (place, receiver) in queued {
+        replies[place] = receiver.await.unwrap_or(Reply::Refused(Refusal::OutcomeUnknown));
     }
-    drop(gatherer);
-    wait(receiver).await
-}
-
-async fn wait(receiver: oneshot::Receiver<Vec<Option<Reply>>>) -> Result<Vec<Reply>, Refusal> {
-    let replies = receiver.await.map_err(|_| Refusal::OutcomeUnknown)?;
-    Ok(replies.into_iter().map(|reply| reply.expect("woken when complete")).collect())
+    Delivery::new(shared, position, waker).await?;
+    Ok(replies)
 }
 
 /// Results of one owner's reply, one per item of its group, and whether the whole of it is a repetition. `alone`: it

@@ -1,7 +1,7 @@
 //! The engine's public face: start, commands, shutdown. Everything a request needs goes through [`Engine`]; nothing
 //! behind it is visible outside this crate.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{future::poll_fn, path::PathBuf, sync::Arc, task::Poll, time::Duration};
 
 use history::History;
 use ledger::{
@@ -26,8 +26,8 @@ use crate::{
     reads::Reads,
     recovery::{self, StartError},
     refusal::Refusal,
-    registry::PushError,
-    release::{Parked, Reply, ReplyTo},
+    registry::Handed,
+    release::{Decided, Delivery, Parked, Reply, Seat},
     shared::Shared,
     snapshots::{self, SnapshotError},
     status::{Phase, Status},
@@ -35,7 +35,7 @@ use crate::{
         Answer, Caller, EntryView, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, Page, PageRequest,
         PayBatch, PaymentFilter, PaymentReceipt, TimeRange, Transaction, TrialBalance, WalletView,
     },
-    wallet::{Command, Work, preview},
+    wallet::{Command, preview},
 };
 
 /// One partition's ledger: recovered, running, and asked through this handle. Cheap to clone.
@@ -192,7 +192,7 @@ impl Engine {
 
     /// A durable agent.
     pub async fn agent(&self, id: AgentId) -> Result<Option<Agent>, Refusal> {
-        let permit = self.admit_read(&Arc::default())?;
+        let permit = self.admit_read(&Arc::default(), 1)?;
         match self.ask_directory(directory::Command::Read(id), permit).await? {
             Reply::Agent(agent) => Ok(agent.map(|agent| *agent)),
             reply => unexpected(&reply),
@@ -255,10 +255,14 @@ impl Engine {
         let shared = &self.0.shared;
         let at = shared.clock.now();
         self.owned(caller, id)?;
-        if let Some(view) = shared.registry.at_rest(id, |wallet| WalletView::of(id, wallet, at)) {
+        // What is delivered is read beside everybody else, without a place.
+        let at_rest = shared.registry.at_rest(id, |wallet| {
+            shared.delivered.covers(wallet.decided).then(|| WalletView::of(id, wallet, at))
+        });
+        if let Some(view) = at_rest.flatten() {
             return Ok(view);
         }
-        let permit = self.admit_read(&caller.meter)?;
+        let permit = self.admit_read(&caller.meter, 1)?;
         match self.ask(id, Command::Read { caller: caller.agent, at }, permit).await? {
             Reply::Wallet(view) => Ok(view),
             reply => unexpected(&reply),
@@ -314,13 +318,16 @@ impl Engine {
         let shared = &self.0.shared;
         let payer = command.payer;
         self.check_payee(caller, payer, &command.payee)?;
-        let at_rest =
-            shared.registry.at_rest(payer, |wallet| preview(wallet, command.clone(), &shared.rules));
-        let reply = match at_rest {
+        // What is delivered is tried out beside everybody else, without a place.
+        let at_rest = shared.registry.try_at_rest(payer, |wallet| {
+            let delivered = shared.delivered.covers(wallet.decided);
+            delivered.then(|| preview(wallet, command.clone(), &shared.rules))
+        });
+        let reply = match at_rest.flatten() {
             Some(Reply::Refused(refusal)) => return Err(refusal),
             Some(reply) => reply,
             None => {
-                let permit = self.admit_read(&caller.meter)?;
+                let permit = self.admit_read(&caller.meter, 1)?;
                 self.ask(payer, Command::Preview(command), permit).await?
             }
         };
@@ -434,10 +441,10 @@ impl Engine {
         }
     }
 
-    /// Takes a place for a question to an owner: its answer may have to wait for the disk, and what waits is bounded.
-    /// In every phase, because reading is never closed.
-    pub(crate) fn admit_read(&self, meter: &Arc<AgentMeter>) -> Result<Permit, Refusal> {
-        self.0.shared.admission.admit(meter, 1)
+    /// Takes places for questions to owners: their answers may have to wait for the disk, and what waits is bounded. In
+    /// every phase, because reading is never closed.
+    pub(crate) fn admit_read(&self, meter: &Arc<AgentMeter>, weight: u32) -> Result<Permit, Refusal> {
+        self.0.shared.admission.admit(meter, weight)
     }
 
     /// Existence, currency and identity never change, so the face checks them; the payer's owner decides the rest.
@@ -474,29 +481,33 @@ impl Engine {
         self.0.shared.registry.facts(id).map(|(agent, _)| agent)
     }
 
-    /// Sends a command to a wallet's owner and waits for the reply.
+    /// Gives a command to a wallet's owner and waits until the reply may be shown.
     async fn ask(&self, id: WalletId, command: Command, permit: Permit) -> Result<Reply, Refusal> {
-        let (sender, receiver) = oneshot::channel();
-        self.push(id, command, Parked { to: ReplyTo::One(sender), permit });
-        settled(receiver.await)
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        match self.hand(id, command, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {
+            Handed::Decided(Decided { reply, position }) => {
+                Delivery::new(&self.0.shared, position, waker).await?;
+                settled(Ok(reply))
+            }
+            Handed::Queued(receiver) => settled(receiver.await),
+            Handed::Unknown | Handed::Full => unreachable!("refused above"),
+        }
     }
 
-    /// Sends a command to a wallet's owner; a wallet that cannot take it answers at once.
-    pub(crate) fn push(&self, id: WalletId, command: Command, parked: Parked) {
+    /// Gives a command to a wallet's owner.
+    pub(crate) fn hand(&self, id: WalletId, command: Command, seat: Seat) -> Result<Handed, Refusal> {
         let shared = &self.0.shared;
         let max = usize::try_from(shared.options.in_flight_per_wallet_max).unwrap_or(usize::MAX);
-        let (work, refusal) = match shared.registry.push(id, Work::Command(command, parked), max, shared) {
-            Ok(()) => return,
-            Err(PushError::Full(work)) => (work, Refusal::TooManyInFlight),
-            Err(PushError::Unknown(work)) => (work, Denial::UnknownWallet.into()),
-        };
-        let Work::Command(_, parked) = work else { unreachable!("handed over above") };
-        parked.release(Reply::Refused(refusal));
+        match shared.registry.hand(id, command, seat, max, shared) {
+            Handed::Full => Err(Refusal::TooManyInFlight),
+            Handed::Unknown => Err(Denial::UnknownWallet.into()),
+            handed => Ok(handed),
+        }
     }
 
     async fn ask_directory(&self, command: directory::Command, permit: Permit) -> Result<Reply, Refusal> {
         let (sender, receiver) = oneshot::channel();
-        let parked = Parked { to: ReplyTo::One(sender), permit };
+        let parked = Parked { to: sender, permit: Some(permit) };
         self.0.directory.send(directory::Message::Command(command, parked));
         settled(receiver.await)
     }

@@ -37,7 +37,7 @@ mod wallet;
 pub use admission::{AgentMeter, Remaining, RetryAfterMs};
 pub use clock::{Clock, Entropy};
 pub use engine::{Engine, HistoryAt, ShutdownError};
-pub use options::Options;
+pub use options::{Activation, Options};
 pub use recovery::{Audit, StartError, audit};
 pub use refusal::Refusal;
 pub use snapshots::SnapshotError;

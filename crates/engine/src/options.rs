@@ -30,6 +30,8 @@ pub struct Options {
     pub snapshots_kept: usize,
     /// The log's own settings.
     pub wal: wal::Options,
+    /// When a wallet at rest gets an actor.
+    pub activation: Activation,
     /// How long a list waits for the history index to reach what was durable when the request arrived.
     pub history_wait: Duration,
 }
@@ -48,7 +50,17 @@ impl Default for Options {
             snapshot_every: Duration::from_secs(300),
             snapshots_kept: 2,
             wal: wal::Options::default(),
+            activation: Activation::Contended,
             history_wait: Duration::from_secs(1),
         }
     }
+}
+
+/// When a wallet at rest gets an actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// When two tasks want it at the same moment.
+    Contended,
+    /// Also with every `n`th command of the engine, whoever it is for; to test and to compare with actors alone (1).
+    Every(std::num::NonZeroU32),
 }

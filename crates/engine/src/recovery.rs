@@ -137,7 +137,6 @@ impl Rebuilt {
             Err(ReplayError::Visit(error)) => return Err(error),
         }
         status.recovering(total, total);
-        self.registry.settle();
         self.totals.end = log.end();
         self.totals.wallets = self.registry.sums();
         if self.totals.balanced() { Ok(()) } else { Err(StartError::Unbalanced { end: log.end() }) }

@@ -13,17 +13,20 @@ use std::sync::{
 use journal::{RowRef, Scratch};
 use ledger::{AgentId, Amount, Currency, Position, RestingWallet, Wallet, WalletFields, WalletId};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::{
+    options::Activation,
+    release::{Decided, Parked, Reply, Requester, Seat},
     sharded::{Place, ShardedMap},
     shared::Shared,
-    wallet::{Handle, Inbox, RowFacts, Work},
+    wallet::{Command, Handle, Inbox, Owner, RowFacts, RowReply, Work},
 };
 
 enum Slot {
+    /// Whoever holds the exclusive guard is the owner. Decisions may be on their way to the disk.
     AtRest(RestingWallet),
-    /// Touched by the replay, and kept in this form until its end: most are touched again.
-    Replayed(Box<Wallet>),
+    /// An actor is the owner.
     Active(Box<Handle>),
     /// Between the two, while the exclusive guard is held; never seen by anyone else.
     Changing,
@@ -41,12 +44,20 @@ pub(crate) struct Registry {
     active_count: AtomicU64,
     /// Number of the present sweep; the unit of idleness.
     sweep: AtomicU32,
+    /// Commands so far, where somebody counts them.
+    commands: AtomicU32,
 }
 
-/// Why work could not be pushed.
-pub(crate) enum PushError {
-    Unknown(Work),
-    Full(Work),
+/// What became of a command.
+pub(crate) enum Handed {
+    /// Carried out on this task.
+    Decided(Decided),
+    /// Waiting for the wallet's actor.
+    Queued(oneshot::Receiver<Reply>),
+    /// No such wallet.
+    Unknown,
+    /// As much waits for the wallet's actor as may.
+    Full,
 }
 
 impl Registry {
@@ -56,6 +67,7 @@ impl Registry {
             active: Mutex::default(),
             active_count: AtomicU64::new(0),
             sweep: AtomicU32::new(0),
+            commands: AtomicU32::new(0),
         }
     }
 
@@ -76,59 +88,98 @@ impl Registry {
     pub(crate) fn facts(&self, id: WalletId) -> Option<(AgentId, Currency)> {
         self.slots.read(id, |slot| match slot {
             Slot::AtRest(wallet) => (wallet.agent(), wallet.currency()),
-            Slot::Replayed(wallet) => (wallet.agent, wallet.currency),
             Slot::Active(handle) => (handle.agent, handle.currency),
             Slot::Changing => unreachable!("{CHANGING}"),
         })
     }
 
-    /// Reads a wallet at rest; `None` when it is in use (ask its owner) or unknown.
-    pub(crate) fn at_rest<T>(&self, id: WalletId, read: impl FnOnce(&Wallet) -> T) -> Option<T> {
+    /// Reads a wallet at rest; `None` when it has an actor (ask that) or is unknown. What is read may show decisions that
+    /// are not delivered yet.
+    pub(crate) fn at_rest<T>(&self, id: WalletId, read: impl FnOnce(WalletFields<'_>) -> T) -> Option<T> {
         self.slots
-            .write(id, |slot| match slot {
-                Slot::AtRest(wallet) => Some(wallet.change(|wallet| read(wallet))),
-                Slot::Replayed(wallet) => Some(read(wallet)),
+            .read(id, |slot| match slot {
+                Slot::AtRest(wallet) => Some(read(wallet.fields())),
                 Slot::Active(_) | Slot::Changing => None,
             })
             .flatten()
     }
 
-    /// Hands work to a wallet's owner, waking it from rest where needed. `max` bounds what may wait for it.
-    pub(crate) fn push(
+    /// The same for who needs the whole wallet, under the exclusive guard.
+    pub(crate) fn try_at_rest<T>(&self, id: WalletId, look: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
+        self.slots
+            .write(id, |slot| match slot {
+                Slot::AtRest(wallet) => Some(wallet.change(look)),
+                Slot::Active(_) | Slot::Changing => None,
+            })
+            .flatten()
+    }
+
+    /// Gives a command to a wallet's owner. A wallet at rest is owned by the caller for as long as that takes, unless
+    /// somebody else had it just now: then it gets an actor, which works off many commands in one turn. `max` bounds
+    /// what may wait for the actor.
+    pub(crate) fn hand(
         &self,
         id: WalletId,
-        work: Work,
+        command: Command,
+        seat: Seat,
         max: usize,
         shared: &Arc<Shared>,
-    ) -> Result<(), PushError> {
-        let sweep = self.sweep.load(Ordering::Relaxed);
-        // Taken by whichever guard finds the wallet in the state it is for; the shared one nearly always does.
-        let mut work = Some(work);
-        let mut push = |handle: &Handle| {
-            let work = work.take().expect("pushed once");
-            handle.push(work, max, sweep).map_err(PushError::Full)
+    ) -> Handed {
+        let planned = match shared.options.activation {
+            Activation::Contended => false,
+            Activation::Every(n) => self.commands.fetch_add(1, Ordering::Relaxed).is_multiple_of(n.get()),
         };
-        let pushed = self.slots.read(id, |slot| match slot {
-            Slot::AtRest(_) | Slot::Replayed(_) | Slot::Changing => None,
-            Slot::Active(handle) => Some(push(handle)),
-        });
-        if let Some(Some(pushed)) = pushed {
-            return pushed;
-        }
-        let pushed = self.slots.write(id, |slot| {
-            if let Slot::AtRest(_) = slot {
-                let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
-                    unreachable!("seen above")
-                };
-                let wallet = Box::new(wallet.wake());
-                *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared, sweep)));
-                self.active_count.fetch_add(1, Ordering::Relaxed);
-                self.active.lock().push(id);
+        let handed = self.slots.contend(id, |slot, waited| match slot {
+            Slot::AtRest(wallet) if !waited && !planned => {
+                let decided = wallet
+                    .change(|wallet| Owner { id, wallet, shared }.carry_out(command, Requester::Here(seat)));
+                Handed::Decided(decided.expect("the requester is on this task"))
             }
-            let Slot::Active(handle) = slot else { unreachable!("activated above") };
-            push(handle)
+            slot => {
+                let handle = self.activate(id, slot, shared);
+                let (to, receiver) = oneshot::channel();
+                let work = Work::Command(command, Parked { to, permit: seat.permit });
+                match handle.push(work, max, self.sweep.load(Ordering::Relaxed)) {
+                    Ok(()) => Handed::Queued(receiver),
+                    Err(_) => Handed::Full,
+                }
+            }
         });
-        pushed.unwrap_or_else(|| Err(PushError::Unknown(work.expect("nobody took it"))))
+        handed.unwrap_or(Handed::Unknown)
+    }
+
+    /// Asks a wallet's owner for its snapshot row. False when the wallet is unknown.
+    pub(crate) fn ask_row(
+        &self,
+        id: WalletId,
+        reply: oneshot::Sender<RowReply>,
+        shared: &Arc<Shared>,
+    ) -> bool {
+        let sweep = self.sweep.load(Ordering::Relaxed);
+        let asked = self.slots.write(id, |slot| match slot {
+            Slot::AtRest(wallet) => wallet.change(|wallet| Owner { id, wallet, shared }.row(reply)),
+            Slot::Active(handle) => {
+                // Never refused: its bound is for commands.
+                let _ = handle.push(Work::Row(reply), usize::MAX, sweep);
+            }
+            Slot::Changing => unreachable!("{CHANGING}"),
+        });
+        asked.is_some()
+    }
+
+    fn activate<'s>(&self, id: WalletId, slot: &'s mut Slot, shared: &Arc<Shared>) -> &'s Handle {
+        if let Slot::AtRest(_) = slot {
+            let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
+                unreachable!("seen above")
+            };
+            let sweep = self.sweep.load(Ordering::Relaxed);
+            let wallet = Box::new(wallet.wake());
+            *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared, sweep)));
+            self.active_count.fetch_add(1, Ordering::Relaxed);
+            self.active.lock().push(id);
+        }
+        let Slot::Active(handle) = slot else { unreachable!("{CHANGING}") };
+        handle
     }
 
     /// Posts a credit: in the slot of a wallet at rest, into the inbox of an active one. False when the wallet is
@@ -136,7 +187,7 @@ impl Registry {
     #[must_use]
     pub(crate) fn credit(&self, id: WalletId, delta: Amount, position: Position) -> bool {
         let posted = self.slots.read(id, |slot| match slot {
-            Slot::AtRest(_) | Slot::Replayed(_) | Slot::Changing => false,
+            Slot::AtRest(_) | Slot::Changing => false,
             Slot::Active(handle) => {
                 handle.credit(delta, position);
                 true
@@ -147,40 +198,18 @@ impl Registry {
                 .slots
                 .write(id, |slot| match slot {
                     Slot::AtRest(wallet) => wallet.credit(delta, position),
-                    Slot::Replayed(wallet) => wallet.credit(delta, position),
                     Slot::Active(handle) => handle.credit(delta, position),
                     Slot::Changing => unreachable!("{CHANGING}"),
                 })
                 .is_some()
     }
 
-    /// Changes a wallet during recovery, when none is in use.
+    /// Changes a wallet during recovery, when every wallet is at rest.
     pub(crate) fn recover<T>(&self, id: WalletId, change: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
-        self.slots.write(id, |slot| {
-            if let Slot::AtRest(_) = slot {
-                let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
-                    unreachable!("seen above")
-                };
-                *slot = Slot::Replayed(Box::new(wallet.wake()));
-            }
-            let Slot::Replayed(wallet) = slot else { unreachable!("no wallet is in use during recovery") };
-            change(wallet)
+        self.slots.write(id, |slot| match slot {
+            Slot::AtRest(wallet) => wallet.change(change),
+            Slot::Active(_) | Slot::Changing => unreachable!("no wallet is in use during recovery"),
         })
-    }
-
-    /// Ends a replay: every wallet that it touched goes to rest.
-    pub(crate) fn settle(&self) {
-        let mut place = Some(Place::default());
-        while let Some(from) = place {
-            place = self.slots.walk_mut(from, |_, slot| {
-                if let Slot::Replayed(_) = slot {
-                    let Slot::Replayed(wallet) = std::mem::replace(slot, Slot::Changing) else {
-                        unreachable!("seen above")
-                    };
-                    *slot = Slot::AtRest(RestingWallet::of(*wallet));
-                }
-            });
-        }
     }
 
     /// Puts a wallet's state back into its slot if nothing waits for it; gives it back otherwise. The last credits are
@@ -247,7 +276,7 @@ impl Registry {
                     ends.push((bytes.len(), RowFacts::of(&wallet.fields())));
                 }
                 Slot::Active(_) => in_use.push(id),
-                Slot::Replayed(_) | Slot::Changing => unreachable!("{CHANGING}"),
+                Slot::Changing => unreachable!("{CHANGING}"),
             });
             let mut start = 0;
             for (end, facts) in &ends {
@@ -289,7 +318,7 @@ impl Registry {
     /// Wallets that differ between two registries at rest.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        self.walk_at_rest(|id, wallet| match other.at_rest(id, |other| other.fields() == wallet) {
+        self.walk_at_rest(|id, wallet| match other.at_rest(id, |other| other == wallet) {
             Some(true) => {}
             Some(false) => found.push(format!("{id} differs between the replay and the snapshot")),
             None => found.push(format!("{id} is missing from the snapshot")),

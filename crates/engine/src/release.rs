@@ -1,17 +1,20 @@
-//! Replies that wait for the disk. A reply is made by an owner when it decides, travels with the batch of the log as
-//! its companion, and is released by the commit stream once everything the owner had decided is durable and delivered.
+//! Replies that wait for the disk. Whatever an owner answers shows what it has decided, so nobody sees the answer before
+//! all of that is durable and delivered.
+//!
+//! Usually the requester's own task carries its command out and keeps the reply; then only a [`Seat`] travels with the
+//! batch of the log, and tells the task when it may look. A reply that is made on another task travels itself.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, Waker},
 };
 
-use ledger::{Agent, Funding, KeyPlace, Payment, PaymentBatch, WalletOpened};
-use parking_lot::Mutex;
+use ledger::{Agent, Funding, KeyPlace, Payment, PaymentBatch, Position, WalletOpened};
 use tokio::sync::oneshot;
 use wal::Lsn;
 
-use crate::{admission::Permit, refusal::Refusal, views::WalletView};
+use crate::{admission::Permit, refusal::Refusal, shared::Shared, status::Phase, views::WalletView};
 
 /// What an owner answers.
 #[derive(Debug)]
@@ -38,111 +41,119 @@ pub(crate) enum Reply {
     Refused(Refusal),
 }
 
-/// Where a reply goes.
-pub(crate) enum ReplyTo {
-    /// To the one request that waits for it.
-    One(oneshot::Sender<Reply>),
-    /// To a request that waits for several owners.
-    Gathered(Arc<Gatherer>, usize),
+/// A reply that its requester holds already, and may show once `position` is delivered.
+pub(crate) struct Decided {
+    pub(crate) reply: Reply,
+    pub(crate) position: Position,
 }
 
-impl ReplyTo {
-    /// Hands the reply over. A requester that has gone away is not an error: what was decided stays decided.
-    pub(crate) fn send(self, reply: Reply) {
-        match self {
-            Self::One(sender) => drop(sender.send(reply)),
-            Self::Gathered(gatherer, index) => gatherer.put(index, reply),
+/// Whom an owner answers.
+pub(crate) enum Requester {
+    /// The task that carries the command out.
+    Here(Seat),
+    /// Another task, which waits for the reply.
+    There(Parked),
+}
+
+/// Whom to wake, and the places a command holds until then. Parts of a larger command have neither: its last part
+/// speaks for all.
+#[derive(Default)]
+pub(crate) struct Seat {
+    pub(crate) waker: Option<Waker>,
+    pub(crate) permit: Option<Permit>,
+}
+
+impl Seat {
+    /// What travels with the log, if anything has to.
+    pub(crate) fn companion(self) -> Option<Companion> {
+        (self.waker.is_some() || self.permit.is_some()).then_some(Companion::Seat(self))
+    }
+
+    fn release(self) {
+        // The places are free before the requester can act on the answer.
+        drop(self.permit);
+        if let Some(waker) = self.waker {
+            waker.wake();
         }
     }
 }
 
-/// A reply, where it goes, and the places its command holds until then.
+/// Where a reply goes, and the places its command holds until then.
 pub(crate) struct Parked {
-    pub(crate) to: ReplyTo,
-    pub(crate) permit: Permit,
+    pub(crate) to: oneshot::Sender<Reply>,
+    pub(crate) permit: Option<Permit>,
 }
 
 impl Parked {
+    /// Hands the reply over. A requester that has gone away is not an error: what was decided stays decided.
     pub(crate) fn release(self, reply: Reply) {
-        // The places are free before the requester can act on the answer.
         drop(self.permit);
-        self.to.send(reply);
+        drop(self.to.send(reply));
     }
 }
 
 /// What travels with a batch of the log.
-pub(crate) struct Companion {
-    pub(crate) parked: Parked,
-    pub(crate) reply: Reply,
+pub(crate) enum Companion {
+    Seat(Seat),
+    Reply(Box<(Parked, Reply)>),
 }
 
 impl Companion {
+    pub(crate) fn reply(parked: Parked, reply: Reply) -> Self {
+        Self::Reply(Box::new((parked, reply)))
+    }
+
     pub(crate) fn release(self) {
-        self.parked.release(self.reply);
-    }
-
-    /// The log failed under this reply.
-    pub(crate) fn fail(self) {
-        self.parked.release(Reply::Refused(Refusal::OutcomeUnknown));
-    }
-}
-
-/// Collects the replies of several owners and wakes the requester once, with all of them.
-pub(crate) struct Gatherer {
-    replies: Mutex<Vec<Option<Reply>>>,
-    missing: AtomicUsize,
-    done: Mutex<Option<oneshot::Sender<Vec<Option<Reply>>>>>,
-}
-
-impl Gatherer {
-    /// A gatherer of `count` replies, which is at least one.
-    pub(crate) fn new(count: usize) -> (Arc<Self>, oneshot::Receiver<Vec<Option<Reply>>>) {
-        assert!(count > 0, "nothing to gather would never wake the requester");
-        let (sender, receiver) = oneshot::channel();
-        let replies = std::iter::repeat_with(|| None).take(count).collect();
-        let gatherer = Self {
-            replies: Mutex::new(replies),
-            missing: AtomicUsize::new(count),
-            done: Mutex::new(Some(sender)),
-        };
-        (Arc::new(gatherer), receiver)
-    }
-
-    fn put(&self, index: usize, reply: Reply) {
-        let before = self.replies.lock()[index].replace(reply);
-        assert!(before.is_none(), "an owner answered twice");
-        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let all = std::mem::take(&mut *self.replies.lock());
-            if let Some(done) = self.done.lock().take() {
-                drop(done.send(all));
+        match self {
+            Self::Seat(seat) => seat.release(),
+            Self::Reply(waiting) => {
+                let (parked, reply) = *waiting;
+                parked.release(reply);
             }
         }
     }
+
+    /// The log failed under this reply. Whoever sits here finds that out by the engine's status.
+    pub(crate) fn fail(self) {
+        match self {
+            Self::Seat(seat) => seat.release(),
+            Self::Reply(waiting) => waiting.0.release(Reply::Refused(Refusal::OutcomeUnknown)),
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Waits until `position` is delivered. The task sits with the log already, or the position is covered.
+pub(crate) struct Delivery<'s> {
+    shared: &'s Shared,
+    position: Position,
+    /// Whom the log wakes.
+    seated: Waker,
+}
 
-    #[test]
-    fn a_gatherer_wakes_once_with_every_reply_in_place() {
-        let (gatherer, mut receiver) = Gatherer::new(3);
-        for index in [2, 0] {
-            ReplyTo::Gathered(gatherer.clone(), index).send(Reply::Done);
-            assert!(receiver.try_recv().is_err(), "still waiting");
-        }
-        ReplyTo::Gathered(gatherer, 1).send(Reply::Refused(Refusal::Overloaded));
-        let all = receiver.try_recv().expect("complete");
-        assert!(matches!(
-            all.as_slice(),
-            [Some(Reply::Done), Some(Reply::Refused(Refusal::Overloaded)), Some(Reply::Done)]
-        ));
+impl<'s> Delivery<'s> {
+    pub(crate) fn new(shared: &'s Shared, position: Position, seated: Waker) -> Self {
+        Self { shared, position, seated }
     }
+}
 
-    #[test]
-    fn a_requester_that_went_away_is_no_error() {
-        let (sender, receiver) = oneshot::channel();
-        drop(receiver);
-        ReplyTo::One(sender).send(Reply::Done);
+impl Future for Delivery<'_> {
+    type Output = Result<(), Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        if self.shared.delivered.covers(self.position) {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.seated.will_wake(cx.waker()) {
+            self.seated = cx.waker().clone();
+            let seat = Seat { waker: Some(self.seated.clone()), permit: None };
+            if self.shared.wal.attach(Companion::Seat(seat)).is_err() {
+                return Poll::Ready(Err(Refusal::OutcomeUnknown));
+            }
+        }
+        // Whoever failed the log said so before it woke anybody, and what was delivered before that is covered.
+        if self.shared.status.phase() == Phase::Failed && !self.shared.delivered.covers(self.position) {
+            return Poll::Ready(Err(Refusal::OutcomeUnknown));
+        }
+        Poll::Pending
     }
 }

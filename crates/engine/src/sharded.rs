@@ -59,6 +59,17 @@ impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         shard.find(hash, key).map(|number| write(&mut shard.entry_mut(number).1))
     }
 
+    /// Changes an entry under the exclusive guard; `write` is told whether it had to wait for it.
+    pub(crate) fn contend<T>(&self, key: K, write: impl FnOnce(&mut V, bool) -> T) -> Option<T> {
+        let hash = hash(key);
+        let shard = self.shard(hash);
+        let (mut shard, waited) = match shard.try_write() {
+            Some(shard) => (shard, false),
+            None => (shard.write(), true),
+        };
+        shard.find(hash, key).map(|number| write(&mut shard.entry_mut(number).1, waited))
+    }
+
     /// Adds an entry; an existing one stays and the answer is false.
     pub(crate) fn insert_new(&self, key: K, value: V) -> bool {
         let hash = hash(key);

@@ -13,8 +13,9 @@ use crate::{
     directory::PublishedDirectory,
     metrics::Metrics,
     options::Options,
+    refusal::Refusal,
     registry::Registry,
-    release::{Companion, Parked, Reply},
+    release::{Companion, Decided, Parked, Reply, Requester},
     status::Status,
     totals::TotalsAt,
 };
@@ -37,13 +38,37 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Answers without a record: at once when everything up to `decided` is delivered, else behind the batch that is
-    /// open now.
-    pub(crate) fn answer(&self, decided: Position, parked: Parked, reply: Reply) {
+    /// open now. What a requester on this task gets is returned.
+    pub(crate) fn answer(&self, decided: Position, requester: Requester, reply: Reply) -> Option<Decided> {
+        match requester {
+            Requester::Here(_) if self.delivered.covers(decided) => {
+                Some(Decided { reply, position: Position::ZERO })
+            }
+            Requester::Here(seat) => {
+                if let Some(companion) = seat.companion()
+                    && self.wal.attach(companion).is_err()
+                {
+                    return Some(Decided {
+                        reply: Reply::Refused(Refusal::OutcomeUnknown),
+                        position: Position::ZERO,
+                    });
+                }
+                Some(Decided { reply, position: decided })
+            }
+            Requester::There(parked) => {
+                self.release(decided, parked, reply);
+                None
+            }
+        }
+    }
+
+    /// The same for a requester on another task.
+    pub(crate) fn release(&self, decided: Position, parked: Parked, reply: Reply) {
         if self.delivered.covers(decided) {
             parked.release(reply);
             return;
         }
-        if let Err((_, companion)) = self.wal.attach(Companion { parked, reply }) {
+        if let Err((_, companion)) = self.wal.attach(Companion::reply(parked, reply)) {
             // What this answer would show may be lost with the log.
             companion.fail();
         }

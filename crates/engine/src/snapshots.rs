@@ -9,11 +9,7 @@ use ledger::{Amount, Currency, Position, WalletId};
 use snapshot::{Generation, SnapshotStore, SnapshotWriter, Summary};
 use tokio::{runtime::Handle as Runtime, sync::oneshot};
 
-use crate::{
-    directory,
-    shared::Shared,
-    wallet::{RowFacts, Work},
-};
+use crate::{directory, shared::Shared, wallet::RowFacts};
 
 /// Why a snapshot was not taken. The log holds everything, so this costs time at the next start and nothing else.
 #[derive(Debug, thiserror::Error)]
@@ -98,9 +94,7 @@ impl Taking {
         let mut asked = Vec::with_capacity(ids.len());
         for id in ids {
             let (sender, receiver) = oneshot::channel();
-            // One that has gone to rest meanwhile is woken for it; that is rare and harmless.
-            let pushed = shared.registry.push(*id, Work::Row(sender), usize::MAX, shared);
-            assert!(pushed.is_ok(), "wallets are never removed and rows are not bounded");
+            assert!(shared.registry.ask_row(*id, sender, shared), "wallets are never removed");
             asked.push(receiver);
         }
         for receiver in asked {

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use ledger::{
-    AgentId, Amount, Currency, Funding, Key, Payment, PaymentId, Rail, Timestamp, Wallet, WalletId,
+    AgentId, Amount, Currency, Funding, Key, Payment, PaymentId, Rail, Timestamp, WalletFields, WalletId,
     WalletOpened, WalletStatus,
 };
 
@@ -101,12 +101,12 @@ pub struct WalletView {
 }
 
 impl WalletView {
-    pub(crate) fn of(id: WalletId, wallet: &Wallet, as_of: Timestamp) -> Self {
+    pub(crate) fn of(id: WalletId, wallet: WalletFields<'_>, as_of: Timestamp) -> Self {
         Self {
             id,
             agent: wallet.agent,
             currency: wallet.currency,
-            label: wallet.label.clone(),
+            label: wallet.label.map(Into::into),
             status: wallet.status,
             available: wallet.available,
             held: wallet.held,

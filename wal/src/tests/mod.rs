@@ -91,7 +91,7 @@ impl Driven {
 
     pub(crate) fn append(&mut self, payload: Vec<u8>) -> Result<Lsn, Refused> {
         let companion = self.next_companion;
-        let lsn = self.parts.shared.append(&payload, |_| companion)?;
+        let lsn = self.parts.shared.append(&payload, |_| Some(companion))?;
         assert!(self.records.last().is_none_or(|(last, _)| *last < lsn), "positions grow");
         self.next_companion += 1;
         self.waiting.push(companion);

@@ -150,7 +150,7 @@ fn durable_covers_a_record_appended_during_the_sync(sabotage: Sabotage) -> bool 
     let late = Arc::new(Mutex::new(Lsn::ZERO));
     let seen = Arc::clone(&late);
     *meddling.during_sync.lock().expect("not poisoned") = Some(Box::new(move || {
-        *seen.lock().expect("not poisoned") = shared.append(&[2; 10], |_| u64::MAX).expect("room");
+        *seen.lock().expect("not poisoned") = shared.append(&[2; 10], |_| Some(u64::MAX)).expect("room");
     }));
     assert!(driven.commit());
     let late = *late.lock().expect("not poisoned");

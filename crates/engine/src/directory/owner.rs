@@ -91,7 +91,7 @@ impl Owner {
     fn read(&self, id: AgentId, parked: Parked) {
         let agent = self.agents.get(&id);
         let decided = agent.map_or(Position::ZERO, |agent| agent.decided);
-        self.shared.answer(decided, parked, Reply::Agent(agent.cloned().map(Box::new)));
+        self.shared.release(decided, parked, Reply::Agent(agent.cloned().map(Box::new)));
     }
 
     /// Decides something about one existing agent and records it.
@@ -108,8 +108,8 @@ impl Owner {
                     Err((parked, refused)) => parked.release(Reply::Refused(refused.into())),
                 }
             }
-            Decision::Denied(denial) => self.shared.answer(decided, parked, Reply::Refused(denial.into())),
-            Decision::Replay(place) => self.shared.answer(decided, parked, Reply::Replay(place)),
+            Decision::Denied(denial) => self.shared.release(decided, parked, Reply::Refused(denial.into())),
+            Decision::Replay(place) => self.shared.release(decided, parked, Reply::Replay(place)),
         }
     }
 
@@ -124,7 +124,7 @@ impl Owner {
         let mut waiting = Some((parked, reply));
         let appended = self.shared.wal.append_with(self.scratch.bytes(), |_| {
             let (parked, reply) = waiting.take().expect("called once");
-            Companion { parked, reply }
+            Companion::reply(parked, reply)
         });
         appended.map_err(|refused| (waiting.expect("not called when the log refuses").0, refused))
     }

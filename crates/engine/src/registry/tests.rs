@@ -1,10 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use ledger::{FundCommand, Timestamp};
 use snapshot::FileStore;
 use wal::testing::MemoryStorage;
 
-use crate::{AgentMeter, Caller, Clock, Engine, Entropy, NewAgent, Options, Status};
+use crate::{Activation, AgentMeter, Caller, Clock, Engine, Entropy, NewAgent, Options, Status};
 
 use super::*;
 
@@ -27,7 +27,9 @@ impl Entropy for Fixed {
 /// An engine that sweeps only when the test does.
 async fn engine(directory: &tempfile::TempDir) -> Engine {
     let hour = Duration::from_secs(3_600);
-    let options = Options { idle_after: hour, snapshot_every: Duration::ZERO, ..Options::default() };
+    let activation = Activation::Every(NonZeroU32::MIN);
+    let options =
+        Options { idle_after: hour, snapshot_every: Duration::ZERO, activation, ..Options::default() };
     let snapshots = FileStore::open(directory.path()).expect("a directory");
     let storage = Arc::new(MemoryStorage::new());
     let (clock, entropy) = (Arc::new(Fixed), Arc::new(Fixed));

@@ -5,12 +5,8 @@ use std::sync::Arc;
 use ledger::{Wallet, WalletId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{
-    inbox::Inbox,
-    message::Work,
-    owner::{Next, Owner},
-};
-use crate::shared::Shared;
+use super::{inbox::Inbox, message::Work, owner::Owner};
+use crate::{release::Requester, shared::Shared};
 
 /// The only message: look into the inbox.
 pub(super) struct Wake;
@@ -25,8 +21,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) struct State {
-    /// `None` once the wallet has gone back to rest.
-    owner: Option<Owner>,
+    id: WalletId,
+    /// `None` once it has gone back to rest.
+    wallet: Option<Box<Wallet>>,
+    shared: Arc<Shared>,
     inbox: Arc<Inbox>,
     /// Kept between passes for its capacity.
     work: Vec<Work>,
@@ -43,7 +41,7 @@ impl Actor for WalletActor {
 
     async fn pre_start(&self, _: ActorRef<Wake>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { id, wallet, inbox, shared } = arguments;
-        Ok(State { owner: Some(Owner::new(id, wallet, shared)), inbox, work: Vec::new() })
+        Ok(State { id, wallet: Some(wallet), shared, inbox, work: Vec::new() })
     }
 
     async fn handle(
@@ -67,28 +65,49 @@ impl Actor for WalletActor {
     }
 }
 
+/// What the actor does after a pass.
+enum Next {
+    /// Nothing waits.
+    Sleep,
+    /// Look again.
+    Continue,
+    /// The wallet is back at rest; the actor ends.
+    Rested,
+}
+
 impl State {
     /// Takes what waits and carries it out.
     fn pass(&mut self) -> Next {
-        let Some(owner) = &mut self.owner else { return Next::Sleep };
-        if !self.inbox.take(&mut self.work, &mut owner.wallet) {
+        let Some(wallet) = &mut self.wallet else { return Next::Sleep };
+        if !self.inbox.take(&mut self.work, wallet) {
             return Next::Sleep;
         }
+        let mut owner = Owner { id: self.id, wallet, shared: &self.shared };
         let mut rest = false;
         for work in self.work.drain(..) {
             match work {
-                Work::Command(command, parked) => owner.carry_out(command, parked),
+                Work::Command(command, parked) => {
+                    let here = owner.carry_out(command, Requester::There(parked));
+                    assert!(here.is_none(), "the requester is on another task");
+                }
                 Work::Row(reply) => owner.row(reply),
                 Work::Rest => rest = true,
             }
         }
-        if !rest {
+        if rest { self.rest() } else { Next::Continue }
+    }
+
+    /// Goes back to rest, unless something waits or a decision is not delivered yet.
+    fn rest(&mut self) -> Next {
+        let wallet = self.wallet.take().expect("only a wallet in hand is put to rest");
+        if !self.shared.delivered.covers(wallet.decided) {
+            self.wallet = Some(wallet);
             return Next::Continue;
         }
-        match self.owner.take().expect("present above").rest(&self.inbox) {
+        match self.shared.registry.rest(self.id, wallet, &self.inbox) {
             Ok(()) => Next::Rested,
-            Err(owner) => {
-                self.owner = Some(*owner);
+            Err(wallet) => {
+                self.wallet = Some(wallet);
                 Next::Continue
             }
         }

@@ -1,6 +1,6 @@
-//! One actor per wallet that is being used. The actor owns the wallet's state; the registry keeps it while nobody uses
-//! it. `owner.rs` decides, `actor.rs` is the ractor shell around it, `inbox.rs` is how work and credits reach it,
-//! `handle.rs` is all that the rest of the engine sees.
+//! A wallet has one owner at a time. Usually that is the requester's own task, under the guard of the slot that the
+//! wallet rests in; a wallet that several want at once gets an actor. `owner.rs` decides for both, `actor.rs` is the
+//! ractor shell, `inbox.rs` is how work and credits reach it, `handle.rs` is all that the rest of the engine sees.
 
 mod actor;
 mod handle;
@@ -10,5 +10,5 @@ mod owner;
 
 pub(crate) use handle::Handle;
 pub(crate) use inbox::Inbox;
-pub(crate) use message::{Command, RowFacts, Work};
-pub(crate) use owner::{apply_own, preview};
+pub(crate) use message::{Command, RowFacts, RowReply, Work};
+pub(crate) use owner::{Owner, apply_own, preview};

@@ -1,7 +1,10 @@
-//! What a wallet's owner does with a command: decide by the pure rules, append the record, change the state, park the
-//! reply. Nothing is awaited here, so nothing comes between "handed to the log" and "state changed".
+//! What the owner of a wallet does with a command: decide by the pure rules, append the record, change the state.
+//! Nothing is awaited here, so nothing comes between "handed to the log" and "state changed".
+//!
+//! The owner is whoever holds the wallet exclusively: its actor, or a requester's task under the guard of the slot that
+//! the wallet rests in.
 
-use std::{cell::RefCell, sync::Arc};
+use std::cell::RefCell;
 
 use journal::{Encode, RowRef, Scratch, View};
 use ledger::{
@@ -11,30 +14,18 @@ use ledger::{
 use tokio::sync::oneshot;
 use wal::Lsn;
 
-use super::{
-    inbox::Inbox,
-    message::{Command, RowFacts, RowReply},
-};
+use super::message::{Command, RowFacts, RowReply};
 use crate::{
-    release::{Companion, Parked, Reply},
+    release::{Companion, Decided, Reply, Requester},
     shared::Shared,
     views::WalletView,
 };
 
-/// What the actor does after a pass.
-pub(super) enum Next {
-    /// Nothing waits.
-    Sleep,
-    /// Look again.
-    Continue,
-    /// The wallet is back at rest; the actor ends.
-    Rested,
-}
-
-pub(super) struct Owner {
-    id: WalletId,
-    pub(super) wallet: Box<Wallet>,
-    shared: Arc<Shared>,
+/// A wallet in the hands of its owner.
+pub(crate) struct Owner<'w> {
+    pub(crate) id: WalletId,
+    pub(crate) wallet: &'w mut Wallet,
+    pub(crate) shared: &'w Shared,
 }
 
 thread_local! {
@@ -42,28 +33,25 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-impl Owner {
-    pub(super) fn new(id: WalletId, wallet: Box<Wallet>, shared: Arc<Shared>) -> Self {
-        Self { id, wallet, shared }
-    }
-
-    pub(super) fn carry_out(&mut self, command: Command, parked: Parked) {
+impl Owner<'_> {
+    /// Carries a command out. What a requester on this task gets is returned; others get it through the log.
+    pub(crate) fn carry_out(&mut self, command: Command, requester: Requester) -> Option<Decided> {
         match command {
-            Command::Pay(command) => self.pay(command, parked),
-            Command::Batch(command) => self.batch(command, parked),
-            Command::Fund(command) => self.fund(command, parked),
-            Command::SetStatus { caller, wanted, at } => self.set_status(caller, wanted, at, parked),
+            Command::Pay(command) => self.pay(command, requester),
+            Command::Batch(command) => self.batch(command, requester),
+            Command::Fund(command) => self.fund(command, requester),
+            Command::SetStatus { caller, wanted, at } => self.set_status(caller, wanted, at, requester),
             Command::Preview(command) => {
-                let reply = preview(&self.wallet, command, &self.shared.rules);
-                self.answer(parked, reply);
+                let reply = preview(self.wallet, command, &self.shared.rules);
+                self.answer(requester, reply)
             }
-            Command::CheckKey { key } => self.check_key(&key, parked),
-            Command::Read { caller, at } => self.read(caller, at, parked),
+            Command::CheckKey { key } => self.check_key(&key, requester),
+            Command::Read { caller, at } => self.read(caller, at, requester),
         }
     }
 
     /// The wallet's snapshot row as it stands, decisions that are not durable yet included: the snapshot waits for them.
-    pub(super) fn row(&self, reply: oneshot::Sender<RowReply>) {
+    pub(crate) fn row(&self, reply: oneshot::Sender<RowReply>) {
         let bytes = SCRATCH.with_borrow_mut(|scratch| {
             journal::encode_row(RowRef::Wallet(self.id, self.wallet.fields()), scratch);
             scratch.bytes().to_vec()
@@ -71,103 +59,121 @@ impl Owner {
         drop(reply.send(RowReply { bytes, facts: RowFacts::of(&self.wallet.fields()) }));
     }
 
-    /// Goes back to rest, unless something waits or a decision is not delivered yet.
-    pub(super) fn rest(mut self, inbox: &Inbox) -> Result<(), Box<Self>> {
-        if !self.shared.delivered.covers(self.wallet.decided) {
-            return Err(Box::new(self));
-        }
-        match self.shared.registry.rest(self.id, self.wallet, inbox) {
-            Ok(()) => Ok(()),
-            Err(wallet) => {
-                self.wallet = wallet;
-                Err(Box::new(self))
-            }
+    fn pay(&mut self, command: PayCommand, requester: Requester) -> Option<Decided> {
+        match ledger::decide_payment(self.wallet, command, &self.shared.rules) {
+            Decision::Fact(payment) => self.record(Box::new(payment), requester, Reply::Payment),
+            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
         }
     }
 
-    fn pay(&mut self, command: PayCommand, parked: Parked) {
-        match ledger::decide_payment(&self.wallet, command, &self.shared.rules) {
-            Decision::Fact(payment) => self.record(Box::new(payment), parked, Reply::Payment),
-            Decision::Denied(denial) => self.answer(parked, Reply::Refused(denial.into())),
-            Decision::Replay(place) => self.answer(parked, Reply::Replay(place)),
-        }
-    }
-
-    fn batch(&mut self, command: BatchCommand, parked: Parked) {
-        match ledger::decide_batch(&self.wallet, command, &self.shared.rules) {
+    fn batch(&mut self, command: BatchCommand, requester: Requester) -> Option<Decided> {
+        match ledger::decide_batch(self.wallet, command, &self.shared.rules) {
             // Nothing moved and no key to remember: there is no fact to write down.
             Decision::Fact(batch) if !batch.moves_money() && batch.key.is_none() => {
-                self.answer(parked, Reply::Batch(None, Box::new(batch)));
+                self.answer(requester, Reply::Batch(None, Box::new(batch)))
             }
             Decision::Fact(batch) => {
-                self.record(Box::new(batch), parked, |lsn, batch| Reply::Batch(Some(lsn), batch));
+                self.record(Box::new(batch), requester, |lsn, batch| Reply::Batch(Some(lsn), batch))
             }
-            Decision::Denied(denial) => self.answer(parked, Reply::Refused(denial.into())),
-            Decision::Replay(place) => self.answer(parked, Reply::Replay(place)),
+            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
         }
     }
 
-    fn fund(&mut self, command: FundCommand, parked: Parked) {
-        match ledger::decide_funding(&self.wallet, command, &self.shared.rules) {
-            Decision::Fact(funding) => self.record(Box::new(funding), parked, Reply::Funding),
-            Decision::Denied(denial) => self.answer(parked, Reply::Refused(denial.into())),
-            Decision::Replay(place) => self.answer(parked, Reply::Replay(place)),
+    fn fund(&mut self, command: FundCommand, requester: Requester) -> Option<Decided> {
+        match ledger::decide_funding(self.wallet, command, &self.shared.rules) {
+            Decision::Fact(funding) => self.record(Box::new(funding), requester, Reply::Funding),
+            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
         }
     }
 
-    fn set_status(&mut self, caller: AgentId, wanted: WalletStatus, at: Timestamp, parked: Parked) {
-        match ledger::decide_status(&self.wallet, self.id, caller, wanted, at) {
+    fn set_status(
+        &mut self,
+        caller: AgentId,
+        wanted: WalletStatus,
+        at: Timestamp,
+        requester: Requester,
+    ) -> Option<Decided> {
+        match ledger::decide_status(self.wallet, self.id, caller, wanted, at) {
             Decision::Fact(change) => {
-                let mut view = WalletView::of(self.id, &self.wallet, at);
+                let mut view = WalletView::of(self.id, self.wallet.fields(), at);
                 view.status = change.status;
-                self.record(Box::new(change), parked, |_, _| Reply::Wallet(view));
+                self.record(Box::new(change), requester, |_, _| Reply::Wallet(view))
             }
-            Decision::Denied(denial) => self.answer(parked, Reply::Refused(denial.into())),
+            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
             Decision::Replay(_) => unreachable!("freezing takes no idempotency key"),
         }
     }
 
-    fn check_key(&self, key: &KeyUse, parked: Parked) {
+    fn check_key(&self, key: &KeyUse, requester: Requester) -> Option<Decided> {
         let reply = match self.wallet.keys.judge(Some(key), KeyScope::Batch) {
             KeyVerdict::New | KeyVerdict::Repeats(_) => Reply::Done,
             KeyVerdict::Conflicts => Reply::Refused(Denial::KeyConflict.into()),
         };
-        self.answer(parked, reply);
+        self.answer(requester, reply)
     }
 
-    fn read(&self, caller: AgentId, at: Timestamp, parked: Parked) {
+    fn read(&self, caller: AgentId, at: Timestamp, requester: Requester) -> Option<Decided> {
         let reply = if self.wallet.agent == caller {
-            Reply::Wallet(WalletView::of(self.id, &self.wallet, at))
+            Reply::Wallet(WalletView::of(self.id, self.wallet.fields(), at))
         } else {
             Reply::Refused(Denial::UnknownWallet.into())
         };
-        self.answer(parked, reply);
+        self.answer(requester, reply)
     }
 
     /// Appends the fact and changes the state by the bytes that were appended, with the code that replay uses. The
     /// reply waits for the disk. A log that refuses leaves everything as it was.
-    fn record<F: Encode>(&mut self, fact: Box<F>, parked: Parked, reply: impl FnOnce(Lsn, Box<F>) -> Reply) {
+    fn record<F: Encode>(
+        &mut self,
+        fact: Box<F>,
+        requester: Requester,
+        reply: impl FnOnce(Lsn, Box<F>) -> Reply,
+    ) -> Option<Decided> {
         SCRATCH.with_borrow_mut(|scratch| {
             fact.encode(scratch);
             let view = journal::view(scratch.bytes()).expect("a record just encoded reads back and balances");
-            let mut waiting = Some((parked, fact, reply));
-            let appended = self.shared.wal.append_with(scratch.bytes(), |lsn| {
-                let (parked, fact, reply) = waiting.take().expect("called once");
-                Companion { parked, reply: reply(lsn, fact) }
-            });
-            match appended {
-                Ok(lsn) => apply_own(&mut self.wallet, &view, lsn, &self.shared.rules),
-                Err(refused) => {
-                    let (parked, ..) = waiting.expect("not called when the log refuses");
-                    parked.release(Reply::Refused(refused.into()));
+            let wal = &self.shared.wal;
+            match requester {
+                Requester::Here(seat) => {
+                    let appended = match seat.companion() {
+                        Some(companion) => wal.append_with(scratch.bytes(), |_| companion),
+                        None => wal.append(scratch.bytes()),
+                    };
+                    match appended {
+                        Ok(lsn) => {
+                            apply_own(self.wallet, &view, lsn, &self.shared.rules);
+                            Some(Decided { reply: reply(lsn, fact), position: self.wallet.decided })
+                        }
+                        Err(refused) => {
+                            Some(Decided { reply: Reply::Refused(refused.into()), position: Position::ZERO })
+                        }
+                    }
+                }
+                Requester::There(parked) => {
+                    let mut waiting = Some((parked, fact, reply));
+                    let appended = wal.append_with(scratch.bytes(), |lsn| {
+                        let (parked, fact, reply) = waiting.take().expect("called once");
+                        Companion::reply(parked, reply(lsn, fact))
+                    });
+                    match appended {
+                        Ok(lsn) => apply_own(self.wallet, &view, lsn, &self.shared.rules),
+                        Err(refused) => {
+                            let (parked, ..) = waiting.expect("not called when the log refuses");
+                            parked.release(Reply::Refused(refused.into()));
+                        }
+                    }
+                    None
                 }
             }
-        });
+        })
     }
 
     /// Answers without a record, but not before all that this owner has decided is durable.
-    fn answer(&self, parked: Parked, reply: Reply) {
-        self.shared.answer(self.wallet.decided, parked, reply);
+    fn answer(&self, requester: Requester, reply: Reply) -> Option<Decided> {
+        self.shared.answer(self.wallet.decided, requester, reply)
     }
 }
 

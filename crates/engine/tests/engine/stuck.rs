@@ -1,9 +1,9 @@
 //! A disk that is slow or does not answer at all: what is under way stays bounded, what is at rest is still read, and
 //! all that was admitted is answered once the disk is back.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
-use engine::{Engine, PayBatch, Refusal};
+use engine::{Activation, Engine, PayBatch, Refusal};
 use ledger::{PayCommand, WalletId};
 use tokio::task::JoinHandle;
 use wal::testing::MemoryStorage;
@@ -177,7 +177,11 @@ fn a_batch_above_every_bound_passes_alone() {
 #[test]
 fn commands_beyond_a_wallets_bound_are_refused_and_cost_nothing() {
     let disk = MemoryStorage::new();
-    let node = Setup::new(disk).tuned(|options| options.in_flight_per_wallet_max = 0).start();
+    let setup = Setup::new(disk).tuned(|options| {
+        options.in_flight_per_wallet_max = 0;
+        options.activation = Activation::Every(NonZeroU32::MIN);
+    });
+    let node = setup.start();
     let (alice, bob) = (node.party("alice"), node.party("bob"));
     let funded = node.run(node.engine.fund(&alice.caller, fund(&alice, "1")));
     assert_eq!(funded.map(drop), Err(Refusal::TooManyInFlight));

@@ -21,8 +21,8 @@ fn lookups_agree_with_a_plain_map() {
 fn one_life(random: &mut Random) {
     let directory = directory();
     let options = Options {
-        filter_bytes_max: [0, 4_096, 1 << 20][random.below(3) as usize],
-        run_keys_max: [300, 100_000][random.below(2) as usize],
+        filter_bytes_max: *random.pick(&[0, 4_096, 1 << 20]),
+        run_keys_max: *random.pick(&[300, 100_000]),
         ..options()
     };
     let open = || KeyStore::open(directory.path(), options.clone()).expect("it opens");

@@ -47,6 +47,11 @@ static NO_KEYS: IdempotencyKeys = IdempotencyKeys::NONE;
 
 impl RestingWallet {
     pub fn of(wallet: Wallet) -> RestingWallet {
+        RestingWallet::with(wallet, None)
+    }
+
+    /// The wallet at rest; `room` is used where it is needed and dropped where it is not.
+    fn with(wallet: Wallet, room: Option<Box<More>>) -> RestingWallet {
         let Wallet {
             agent,
             currency,
@@ -67,11 +72,18 @@ impl RestingWallet {
             }
             _ => None,
         };
-        let amounts = match short {
-            Some(_) => None,
-            None => Some(Box::new(Amounts { available, held, disputed, faucet_drawn })),
-        };
-        let needs_more = label.is_some() || !keys.is_none() || amounts.is_some();
+        let needs_more = label.is_some() || !keys.is_none() || short.is_none();
+        let more = needs_more.then(|| {
+            let mut more = room.unwrap_or_default();
+            (more.label, more.keys) = (label, keys);
+            let amounts = Amounts { available, held, disputed, faucet_drawn };
+            match (short, &mut more.amounts) {
+                (Some(_), none) => *none = None,
+                (None, Some(room)) => **room = amounts,
+                (None, none) => *none = Some(Box::new(amounts)),
+            }
+            more
+        });
         let (available, faucet_drawn) = short.unwrap_or_default();
         RestingWallet {
             agent: halves(agent),
@@ -82,27 +94,33 @@ impl RestingWallet {
             posted,
             currency,
             status,
-            more: needs_more.then(|| Box::new(More { label, keys, amounts })),
+            more,
         }
     }
 
-    pub fn wake(self) -> Wallet {
-        let agent = self.agent();
-        let RestingWallet { created_at, decided, posted, currency, status, .. } = self;
+    pub fn wake(mut self) -> Wallet {
+        self.take()
+    }
+
+    /// The wallet, leaving what is copied and the emptied room.
+    fn take(&mut self) -> Wallet {
         let Amounts { available, held, disputed, faucet_drawn } = self.amounts();
-        let More { label, keys, amounts: _ } = self.more.map(|more| *more).unwrap_or_default();
+        let more = self.more.as_deref_mut();
+        let (label, keys) = more
+            .map(|more| (more.label.take(), std::mem::take(&mut more.keys)))
+            .unwrap_or((None, IdempotencyKeys::NONE));
         Wallet {
-            agent,
-            currency,
-            status,
+            agent: self.agent(),
+            currency: self.currency,
+            status: self.status,
             label,
             available,
             held,
             disputed,
             faucet_drawn,
-            created_at,
-            decided,
-            posted,
+            created_at: self.created_at,
+            decided: self.decided,
+            posted: self.posted,
             keys,
         }
     }
@@ -156,13 +174,11 @@ impl RestingWallet {
         }
     }
 
-    /// Wakes the wallet for one change and puts it back.
+    /// Wakes the wallet for one change and puts it back. Allocates only when it needs room that it did not need before.
     pub fn change<T>(&mut self, change: impl FnOnce(&mut Wallet) -> T) -> T {
-        // Put in the wallet's place for the moment: nobody else sees it, and it allocates nothing.
-        let placeholder = RestingWallet { more: None, ..*self };
-        let mut wallet = std::mem::replace(self, placeholder).wake();
+        let mut wallet = self.take();
         let changed = change(&mut wallet);
-        *self = RestingWallet::of(wallet);
+        *self = RestingWallet::with(wallet, self.more.take());
         changed
     }
 

@@ -2,13 +2,15 @@
 
 use std::{
     future::Future,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use engine::{
-    AgentMeter, Audit, Caller, Engine, HistoryAt, NewAgent, Options, Refusal, StartError, Status, WalletView,
+    Activation, AgentMeter, Audit, Caller, Engine, HistoryAt, NewAgent, Options, Refusal, StartError, Status,
+    WalletView,
 };
 use ledger::{Agent, AgentId, Amount, Currency, Key, Timestamp, WalletId};
 use snapshot::{FileStore, Generation};
@@ -46,8 +48,14 @@ impl Setup {
             batch_bytes_max: 1 << 16,
             ..wal::Options::default()
         };
-        let options =
-            Options { wal, snapshot_every: Duration::ZERO, snapshots_kept: 2, ..Options::default() };
+        let options = Options {
+            wal,
+            snapshot_every: Duration::ZERO,
+            snapshots_kept: 2,
+            // Both ways to an owner, in turns.
+            activation: Activation::Every(NonZeroU32::new(2).expect("not zero")),
+            ..Options::default()
+        };
         Self {
             storage: Arc::new(storage),
             options,

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub enum Error {
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} is in use", path.display())]
+    Locked { path: PathBuf },
     #[error("{} is damaged at byte {offset}: {what}", path.display())]
     Damaged { path: PathBuf, offset: u64, what: &'static str },
     #[error("the runs cover the log up to {covers}, and {needed} is needed: they are being built again")]

@@ -4,11 +4,13 @@
 //! of them, so after a crash between its naming and their removal the one that holds the others counts. A run whose keys
 //! are all past the retention is replaced by one without keys: what is covered stays covered.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ledger::{KeyHash, KeyPlace, Timestamp};
 use parking_lot::{Mutex, RwLock};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::entry::{Entry, Name};
 use crate::merge::Merge;
@@ -19,6 +21,7 @@ use crate::{Error, SpilledKey};
 
 const PREFIX: &str = "keys-";
 const SUFFIX: &str = ".run";
+const LOCK: &str = "lock";
 const TEMPORARY_SUFFIX: &str = ".run.tmp";
 
 /// Neighbouring runs of like size that are joined into one. Fewer runs make a lookup cheaper, more make each key be
@@ -58,6 +61,8 @@ pub struct KeyStore {
     runs: RwLock<Arc<Runs>>,
     /// Runs that a lookup found damaged.
     damaged: Mutex<Vec<Span>>,
+    /// Locked for as long as the store is open: two would clear away each other's files.
+    _lock: File,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +80,7 @@ impl KeyStore {
     pub fn open(directory: &Path, options: Options) -> Result<KeyStore, Error> {
         let failed = |action, source| Error::Io { action, path: directory.to_owned(), source };
         std::fs::create_dir_all(directory).map_err(|source| failed("create", source))?;
+        let lock = lock(&directory.join(LOCK))?;
         let mut spans = Vec::new();
         for entry in std::fs::read_dir(directory).map_err(|source| failed("list", source))? {
             let name = entry.map_err(|source| failed("list", source))?.file_name();
@@ -104,6 +110,7 @@ impl KeyStore {
             options,
             runs: RwLock::default(),
             damaged: Mutex::default(),
+            _lock: lock,
         };
         store.publish(runs);
         Ok(store)
@@ -239,6 +246,14 @@ impl KeyStore {
         Ok(bad.len() as u64)
     }
 
+    /// Removes every run: they are of another log.
+    pub fn clear(&self) -> Result<(), Error> {
+        let runs = self.runs.read().clone();
+        self.publish(Vec::new());
+        runs.runs.iter().try_for_each(|run| remove(&run.path))?;
+        sync_directory(&self.directory)
+    }
+
     /// Of like size, within the bounds, and not so far apart that the oldest would wait long for the youngest to pass.
     fn is_worth_joining(&self, some: &[Run]) -> bool {
         let with_keys = || some.iter().filter(|run| run.foot.keys > 0);
@@ -326,6 +341,16 @@ fn set_aside(path: &Path) -> Result<(), Error> {
         path: path.to_owned(),
         source,
     })
+}
+
+fn lock(path: &Path) -> Result<File, Error> {
+    let failed = |source| Error::Io { action: "lock", path: path.to_owned(), source };
+    let file = File::create(path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path: path.to_owned() }),
+        Err(errno) => Err(failed(errno.into())),
+    }
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

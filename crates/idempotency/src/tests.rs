@@ -57,11 +57,11 @@ fn files(directory: &Path, ending: &str) -> usize {
 fn keys_are_found_by_owner_and_hash_also_after_opening_again() {
     let directory = directory();
     let all = keys(0..20_000, 5);
-    let store = open(directory.path());
+    let mut store = open(directory.path());
     assert!(store.is_empty() && store.covers() == 0);
     store.add(0, 100, &all[..9_000]).expect("added");
     store.add(100, 250, &all[9_000..]).expect("added");
-    for store in [store, open(directory.path())] {
+    for _ in 0..2 {
         holds(&store, &all);
         assert_eq!((store.covers(), store.gaps(250), store.gaps(300)), (250, vec![], vec![(250, 300)]));
         for number in 0..20_000 {
@@ -70,6 +70,8 @@ fn keys_are_found_by_owner_and_hash_also_after_opening_again() {
             assert_eq!(store.find(1, hash(number + 20_000), 250).expect("readable"), None);
         }
         assert!(matches!(store.find(1, hash(1 << 40), 251), Err(Error::Incomplete { covers: 250, .. })));
+        drop(store);
+        store = open(directory.path());
     }
 }
 
@@ -91,7 +93,7 @@ fn the_younger_use_of_a_key_wins_within_and_between_runs() {
 #[test]
 fn keys_go_when_the_youngest_of_their_run_is_past_the_retention() {
     let directory = directory();
-    let store = open(directory.path());
+    let mut store = open(directory.path());
     store.add(0, 10, &[key(1, 1, 1, 0), key(1, 2, 2, 100)]).expect("added");
     store.add(10, 20, &[key(1, 3, 11, 900)]).expect("added");
     assert!(!store.maintain(at(1_099)).expect("kept"));
@@ -101,8 +103,10 @@ fn keys_go_when_the_youngest_of_their_run_is_past_the_retention() {
     holds(&store, &[key(1, 3, 11, 900)]);
     assert!(store.maintain(at(1_900)).expect("dropped") && store.maintain(at(1_900)).expect("joined"));
     assert!(!store.maintain(at(1_900)).expect("done"));
-    for store in [store, open(directory.path())] {
+    for _ in 0..2 {
         assert_eq!((store.covers(), store.figures().runs, store.is_empty()), (20, 1, true));
+        drop(store);
+        store = open(directory.path());
     }
     assert_eq!(files(directory.path(), ".run"), 1);
 }
@@ -119,6 +123,7 @@ fn runs_of_like_size_are_joined_and_far_times_are_not() {
     assert!(store.figures().runs <= 10, "{:?}", store.figures());
     assert_eq!(store.figures().keys, 64_000);
     holds(&store, &all);
+    drop(store);
     holds(&open(directory.path()), &all);
 
     let directory = self::directory();
@@ -145,18 +150,20 @@ fn a_run_is_never_larger_than_its_bound() {
 fn without_memory_for_filters_they_are_read_from_disk() {
     let directory = directory();
     let frugal = Options { filter_bytes_max: 4_096 * 30, ..options() };
-    let store = KeyStore::open(directory.path(), frugal.clone()).expect("it opens");
+    let mut store = KeyStore::open(directory.path(), frugal.clone()).expect("it opens");
     let all = keys(0..60_000, 7);
     for (number, part) in (0u64..).zip(all.chunks(20_000)) {
         store.add(number, number + 1, part).expect("added");
     }
-    for store in [store, KeyStore::open(directory.path(), frugal).expect("it opens")] {
+    for _ in 0..2 {
         let held = store.figures().filter_bytes;
         assert!(held > 0 && held <= 4_096 * 30, "{held}");
         holds(&store, &all);
         for number in 60_000..61_000 {
             assert_eq!(store.find(1, hash(number), 3).expect("readable"), None);
         }
+        drop(store);
+        store = KeyStore::open(directory.path(), frugal.clone()).expect("it opens");
     }
 }
 
@@ -187,6 +194,7 @@ fn leftovers_of_a_crash_are_cleared_away() {
     }
     while store.maintain(at(7)).expect("joined") {}
     assert_eq!(files(path, ".run"), 1);
+    drop(store);
     for (part, bytes) in &parts {
         fs::write(part, bytes).expect("written");
     }
@@ -196,6 +204,7 @@ fn leftovers_of_a_crash_are_cleared_away() {
     assert_eq!((files(path, ".run"), files(path, ".tmp"), files(path, "unrelated")), (1, 0, 1));
     assert_eq!((store.covers(), store.figures().keys), (4, 400));
     holds(&store, &all);
+    drop(store);
 
     // The joined one is damaged, and the parts are still there: they count.
     let joined = path.join("keys-00000000000000000000-00000000000000000004.run");
@@ -247,4 +256,24 @@ fn a_run_is_read_and_written_as_ever() {
     let elsewhere = self::directory();
     fs::copy(&golden, elsewhere.path().join(&name)).expect("copied");
     holds(&open(elsewhere.path()), &keys);
+}
+
+#[test]
+fn a_store_is_open_once_at_a_time() {
+    let directory = directory();
+    let store = open(directory.path());
+    assert!(matches!(KeyStore::open(directory.path(), options()), Err(Error::Locked { .. })));
+    drop(store);
+    open(directory.path());
+}
+
+#[test]
+fn a_cleared_store_is_empty_for_good() {
+    let directory = directory();
+    let store = open(directory.path());
+    store.add(0, 9, &keys(0..10, 7)).expect("added");
+    store.clear().expect("cleared");
+    assert_eq!((store.covers(), files(directory.path(), ".run")), (0, 0));
+    drop(store);
+    assert_eq!(open(directory.path()).covers(), 0);
 }

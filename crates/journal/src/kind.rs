@@ -67,6 +67,7 @@ const _: () = {
 pub(crate) const ROW_WALLET: u8 = 129;
 pub(crate) const ROW_AGENT: u8 = 130;
 pub(crate) const ROW_TOTALS: u8 = 131;
+pub(crate) const ROW_SPILLED: u8 = 144;
 
 /// Kind byte and archive of a payload in a version that this program reads.
 pub(crate) fn split(payload: &[u8]) -> Result<(u8, &[u8]), Error> {

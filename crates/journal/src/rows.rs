@@ -18,6 +18,8 @@ pub enum Row {
     Agent(Agent),
     /// The system accounts as of a position of the commit stream.
     Totals(Totals, Position),
+    /// Idempotency keys of records below this are not in the rows of their owners but in the runs beside the snapshots.
+    Spilled(Position),
 }
 
 /// One row, borrowed from the state that it describes.
@@ -26,6 +28,7 @@ pub enum RowRef<'a> {
     Wallet(WalletId, WalletFields<'a>),
     Agent(&'a Agent),
     Totals(&'a Totals, Position),
+    Spilled(Position),
 }
 
 impl Row {
@@ -34,6 +37,7 @@ impl Row {
             Row::Wallet(id, wallet) => RowRef::Wallet(*id, wallet.fields()),
             Row::Agent(agent) => RowRef::Agent(agent),
             Row::Totals(totals, position) => RowRef::Totals(totals, *position),
+            Row::Spilled(position) => RowRef::Spilled(*position),
         }
     }
 }
@@ -47,6 +51,7 @@ pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
         RowRef::Wallet(id, wallet) => out.archive(kind::ROW_WALLET, &wallet_row(id, &wallet)),
         RowRef::Agent(agent) => out.archive(kind::ROW_AGENT, &agent_row(agent)),
         RowRef::Totals(totals, position) => out.archive(kind::ROW_TOTALS, &totals_row(totals, position)),
+        RowRef::Spilled(position) => out.archive(kind::ROW_SPILLED, &SpilledRow { below: position.get() }),
     }
 }
 
@@ -57,6 +62,10 @@ pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
         kind::ROW_WALLET => wallet(access(byte, archive)?),
         kind::ROW_AGENT => agent(access(byte, archive)?),
         kind::ROW_TOTALS => totals(access(byte, archive)?),
+        kind::ROW_SPILLED => {
+            let row: &ArchivedSpilledRow = access(byte, archive)?;
+            Ok(Row::Spilled(Position::new(row.below.to_native())))
+        }
         _ => Err(Error::UnknownKind { kind: byte }),
     }
 }
@@ -116,6 +125,11 @@ struct KeyRow {
 struct TotalsRow {
     position: u64,
     totals: Vec<TotalRow>,
+}
+
+#[derive(Archive, Serialize)]
+struct SpilledRow {
+    below: u64,
 }
 
 #[derive(Archive, Serialize)]

@@ -54,6 +54,7 @@ fn a_run_under_another_name_is_refused() {
     let directory = directory();
     let store = open(directory.path());
     store.add(0, 9, &keys(0..10, 7)).expect("added");
+    drop(store);
     let name = |from, to| directory.path().join(format!("keys-{from:020}-{to:020}.run"));
     fs::rename(name(0, 9), name(0, 10)).expect("renamed");
     assert_eq!(open(directory.path()).covers(), 0);
@@ -94,5 +95,6 @@ fn what_a_lookup_found_damaged_can_be_built_again() {
     store.add(0, 9, &first).expect("added");
     holds(&store, &first);
     assert_eq!(store.discard_damaged().expect("nothing left"), 0);
+    drop(store);
     assert_eq!(open(directory.path()).covers(), 18);
 }

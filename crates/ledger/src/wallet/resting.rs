@@ -159,6 +159,11 @@ impl RestingWallet {
         self.decided
     }
 
+    /// The idempotency keys, where there are any.
+    pub fn keys(&self) -> Option<&IdempotencyKeys> {
+        self.more.as_deref().map(|more| &more.keys).filter(|keys| !keys.is_none())
+    }
+
     /// [`Wallet::credit`] without waking the wallet.
     pub fn credit(&mut self, delta: Amount, position: Position) {
         assert!(position > self.posted, "posting {position} is not after {}", self.posted);

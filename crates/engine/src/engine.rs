@@ -1,6 +1,8 @@
 //! The engine's public face: start, commands, shutdown. Everything a request needs goes through [`Engine`]; nothing
 //! behind it is visible outside this crate.
 
+mod housekeeping;
+
 use std::{future::poll_fn, path::PathBuf, sync::Arc, task::Poll, time::Duration};
 
 use history::History;
@@ -21,6 +23,7 @@ use crate::{
     delivered::Delivered,
     directory::{self, PublishedDirectory},
     follower::Follower,
+    keys::{Keys, Spiller},
     metrics::Metrics,
     options::Options,
     reads::Reads,
@@ -50,6 +53,7 @@ struct Inner {
     snapshotting: tokio::sync::Mutex<()>,
     reads: Reads,
     follower: Mutex<Option<Follower>>,
+    spiller: Mutex<Option<Spiller>>,
 }
 
 /// Where the history index lives.
@@ -87,15 +91,17 @@ impl Engine {
         if !options.rules.currencies.contains(&options.default_currency) {
             return Err(StartError::DefaultCurrency(options.default_currency));
         }
-        let (log, rebuilt, history) = {
-            let (wal_options, rules) = (options.wal.clone(), options.rules.clone());
+        let (log, rebuilt, history, keys) = {
+            let (options, now) = (options.clone(), clock.now());
             let (snapshots, status) = (snapshots.clone(), status.clone());
             let recovering = tokio::task::spawn_blocking(move || {
-                let log = Log::open(storage, wal_options)?;
-                let rebuilt = recovery::recover(&log, &*snapshots, &rules, &status)?;
+                let rules = &options.rules;
+                let log = Log::open(storage, options.wal.clone())?;
+                let keys = Keys::open(&options.keys, rules)?;
+                let rebuilt = recovery::recover(&log, &*snapshots, &keys, now, rules, &status)?;
                 let open = |at: HistoryAt| History::open(&at.directory, &log.reader(), at.options);
                 let history = history.map(open).transpose()?;
-                Ok::<_, StartError>((log, rebuilt, history))
+                Ok::<_, StartError>((log, rebuilt, history, keys))
             });
             recovering.await.expect("recovery does not panic")?
         };
@@ -123,6 +129,7 @@ impl Engine {
             rules: options.rules.clone(),
             registry: rebuilt.registry,
             directory: published,
+            keys: Arc::new(keys),
             totals: Mutex::new(rebuilt.totals),
             delivered,
             admission: Admission::new(options.in_flight_max, options.in_flight_per_agent_max),
@@ -137,10 +144,12 @@ impl Engine {
         tokio::spawn(commit::run(shared.clone(), batches));
         let directory = directory::Handle::start(rebuilt.agents, shared.clone()).await;
         let follower = history.map(|history| Follower::start(history, &shared.wal.reader()));
+        let spiller = Mutex::new(Spiller::start(&shared, directory.clone()));
         let reads = Reads::new(shared.clone(), follower.as_ref().map(Follower::history));
         let follower = Mutex::new(follower);
         let snapshotting = tokio::sync::Mutex::default();
-        let engine = Self(Arc::new(Inner { shared, directory, snapshots, snapshotting, reads, follower }));
+        let engine =
+            Self(Arc::new(Inner { shared, directory, snapshots, snapshotting, reads, follower, spiller }));
         engine.spawn_housekeeping();
         status.set_ready();
         Ok(engine)
@@ -166,6 +175,7 @@ impl Engine {
         let shared = &self.0.shared;
         // What follows is read before what it follows, so that no figure is ahead of one that bounds it.
         let history_cursor = self.0.reads.history_cursor();
+        let spilled = shared.keys.spilled();
         let delivered_lsn = shared.delivered.end().get();
         let durable_lsn = shared.wal.durable_lsn().get();
         Gauges {
@@ -177,6 +187,10 @@ impl Engine {
             active_actors: shared.registry.active_len(),
             in_flight: u64::from(shared.admission.in_flight()),
             history_cursor: history_cursor.unwrap_or(durable_lsn),
+            keys_in_memory: shared.keys.in_memory(),
+            keys_on_disk: spilled.keys,
+            key_files: spilled.runs,
+            key_filter_bytes: spilled.filter_bytes,
         }
     }
 
@@ -318,9 +332,10 @@ impl Engine {
         let shared = &self.0.shared;
         let payer = command.payer;
         self.check_payee(caller, payer, &command.payee)?;
-        // What is delivered is tried out beside everybody else, without a place.
+        // What is delivered is tried out beside everybody else, without a place. A key may have to be looked up on disk.
+        let is_kept_elsewhere = command.key.is_some() && shared.keys.floor() > 0;
         let at_rest = shared.registry.try_at_rest(payer, |wallet| {
-            let delivered = shared.delivered.covers(wallet.decided);
+            let delivered = !is_kept_elsewhere && shared.delivered.covers(wallet.decided);
             delivered.then(|| preview(wallet, command.clone(), &shared.rules))
         });
         let reply = match at_rest.flatten() {
@@ -409,10 +424,14 @@ impl Engine {
         }
         let snapshot = self.snapshot_now().await;
         let follower = self.0.follower.lock().take();
+        let spiller = self.0.spiller.lock().take();
         let wal = shared.wal.clone();
         let closing = tokio::task::spawn_blocking(move || {
             if let Some(follower) = follower {
                 follower.stop();
+            }
+            if let Some(spiller) = spiller {
+                spiller.stop();
             }
             wal.close()
         });
@@ -433,6 +452,8 @@ impl Engine {
     pub(crate) fn admit(&self, meter: &Arc<AgentMeter>, weight: u32) -> Result<Permit, Refusal> {
         let shared = &self.0.shared;
         match shared.status.phase() {
+            // Nothing is forgotten early for lack of room, so nothing new is taken.
+            Phase::Ready if shared.keys.is_full() => Err(Refusal::Overloaded),
             Phase::Ready => shared.admission.admit(meter, weight),
             Phase::ReadOnly => Err(Refusal::ReadOnly),
             Phase::Recovering { .. } | Phase::Failed | Phase::Stopping | Phase::Stopped => {
@@ -483,6 +504,7 @@ impl Engine {
 
     /// Gives a command to a wallet's owner and waits until the reply may be shown.
     async fn ask(&self, id: WalletId, command: Command, permit: Permit) -> Result<Reply, Refusal> {
+        self.0.shared.keys.warm(id, &command).await;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         match self.hand(id, command, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {
             Handed::Decided(Decided { reply, position }) => {
@@ -519,54 +541,7 @@ impl Engine {
             reply => unexpected(&reply),
         }
     }
-
-    /// Tasks that run beside the owners: sweeping idle wallets, watching the disk, periodic snapshots. They end with
-    /// the engine's last handle.
-    fn spawn_housekeeping(&self) {
-        let shared = self.0.shared.clone();
-        let idle_after = shared.options.idle_after;
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(idle_after);
-            while inner.upgrade().is_some() {
-                ticks.tick().await;
-                shared.registry.sweep();
-            }
-        });
-        let shared = self.0.shared.clone();
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(DISK_CHECKED_EVERY);
-            while inner.upgrade().is_some() {
-                ticks.tick().await;
-                shared.status.set_read_only(shared.wal.admission() == wal::Admission::ReadOnly);
-            }
-        });
-        let every = self.0.shared.options.snapshot_every;
-        if every.is_zero() {
-            return;
-        }
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(every).await;
-                let Some(inner) = inner.upgrade() else { return };
-                if inner.shared.status.phase() != Phase::Ready {
-                    continue;
-                }
-                match Engine(inner).snapshot_now().await {
-                    Ok(generation) => {
-                        tracing::info!(id = generation.id, bytes = generation.bytes, "snapshot taken")
-                    }
-                    Err(error) => tracing::error!(%error, "snapshot failed; the log keeps everything"),
-                }
-            }
-        });
-    }
 }
-
-/// How often the log is asked whether it can still grow.
-const DISK_CHECKED_EVERY: Duration = Duration::from_millis(100);
 
 /// A reply that never comes means that the owner ended with the process, after the log had failed.
 pub(crate) fn settled(reply: Result<Reply, oneshot::error::RecvError>) -> Result<Reply, Refusal> {

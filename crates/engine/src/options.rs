@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ledger::{Currency, Rules};
 
+use crate::keys::KeyOptions;
+
 /// Settings of one engine, i.e. of one partition on one node.
 #[derive(Clone)]
 pub struct Options {
@@ -32,6 +34,8 @@ pub struct Options {
     pub wal: wal::Options,
     /// When a wallet at rest gets an actor.
     pub activation: Activation,
+    /// Where idempotency keys are kept.
+    pub keys: KeyOptions,
     /// How long a list waits for the history index to reach what was durable when the request arrived.
     pub history_wait: Duration,
 }
@@ -51,6 +55,7 @@ impl Default for Options {
             snapshots_kept: 2,
             wal: wal::Options::default(),
             activation: Activation::Contended,
+            keys: KeyOptions::default(),
             history_wait: Duration::from_secs(1),
         }
     }

@@ -11,11 +11,14 @@ use std::sync::{
 };
 
 use journal::{RowRef, Scratch};
-use ledger::{AgentId, Amount, Currency, Position, RestingWallet, Wallet, WalletFields, WalletId};
+use ledger::{
+    AgentId, Amount, Currency, IdempotencyKeys, Position, RestingWallet, Wallet, WalletFields, WalletId,
+};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
+    keys::Keys,
     options::Activation,
     release::{Decided, Parked, Reply, Requester, Seat},
     sharded::{Place, ShardedMap},
@@ -35,6 +38,9 @@ enum Slot {
 // With its id and the table of the map this is what a wallet at rest takes: ten million have to fit.
 const _: () = assert!(size_of::<Slot>() <= 80);
 
+/// An actor with fewer commands than this between two sweeps is not worth its memory.
+const BUSY_COMMANDS: u32 = 1_000;
+
 const CHANGING: &str = "a slot is seen between two states only by the holder of its guard";
 
 pub(crate) struct Registry {
@@ -42,8 +48,6 @@ pub(crate) struct Registry {
     /// Wallets that were activated and not yet seen at rest by the sweeper.
     active: Mutex<Vec<WalletId>>,
     active_count: AtomicU64,
-    /// Number of the present sweep; the unit of idleness.
-    sweep: AtomicU32,
     /// Commands so far, where somebody counts them.
     commands: AtomicU32,
 }
@@ -66,7 +70,6 @@ impl Registry {
             slots: ShardedMap::new(),
             active: Mutex::default(),
             active_count: AtomicU64::new(0),
-            sweep: AtomicU32::new(0),
             commands: AtomicU32::new(0),
         }
     }
@@ -114,9 +117,9 @@ impl Registry {
             .flatten()
     }
 
-    /// Gives a command to a wallet's owner. A wallet at rest is owned by the caller for as long as that takes, unless
-    /// somebody else had it just now: then it gets an actor, which works off many commands in one turn. `max` bounds
-    /// what may wait for the actor.
+    /// Gives a command to a wallet's owner. A wallet at rest is owned by the caller for as long as that takes, unless it
+    /// is contended: then it gets an actor, which works off many commands in one turn. `max` bounds what may wait for
+    /// the actor.
     pub(crate) fn hand(
         &self,
         id: WalletId,
@@ -129,8 +132,11 @@ impl Registry {
             Activation::Contended => false,
             Activation::Every(n) => self.commands.fetch_add(1, Ordering::Relaxed).is_multiple_of(n.get()),
         };
+        // Many wallets share a guard. Only one that somebody else used just now is itself what was waited for.
+        let is_contended =
+            |wallet: &RestingWallet, waited| waited && !shared.delivered.covers(wallet.decided());
         let handed = self.slots.contend(id, |slot, waited| match slot {
-            Slot::AtRest(wallet) if !waited && !planned => {
+            Slot::AtRest(wallet) if !planned && !is_contended(wallet, waited) => {
                 let decided = wallet
                     .change(|wallet| Owner { id, wallet, shared }.carry_out(command, Requester::Here(seat)));
                 Handed::Decided(decided.expect("the requester is on this task"))
@@ -139,7 +145,7 @@ impl Registry {
                 let handle = self.activate(id, slot, shared);
                 let (to, receiver) = oneshot::channel();
                 let work = Work::Command(command, Parked { to, permit: seat.permit });
-                match handle.push(work, max, self.sweep.load(Ordering::Relaxed)) {
+                match handle.push(work, max) {
                     Ok(()) => Handed::Queued(receiver),
                     Err(_) => Handed::Full,
                 }
@@ -155,12 +161,11 @@ impl Registry {
         reply: oneshot::Sender<RowReply>,
         shared: &Arc<Shared>,
     ) -> bool {
-        let sweep = self.sweep.load(Ordering::Relaxed);
         let asked = self.slots.write(id, |slot| match slot {
             Slot::AtRest(wallet) => wallet.change(|wallet| Owner { id, wallet, shared }.row(reply)),
             Slot::Active(handle) => {
                 // Never refused: its bound is for commands.
-                let _ = handle.push(Work::Row(reply), usize::MAX, sweep);
+                let _ = handle.push(Work::Row(reply), usize::MAX);
             }
             Slot::Changing => unreachable!("{CHANGING}"),
         });
@@ -172,9 +177,8 @@ impl Registry {
             let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
                 unreachable!("seen above")
             };
-            let sweep = self.sweep.load(Ordering::Relaxed);
             let wallet = Box::new(wallet.wake());
-            *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared, sweep)));
+            *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared)));
             self.active_count.fetch_add(1, Ordering::Relaxed);
             self.active.lock().push(id);
         }
@@ -212,6 +216,73 @@ impl Registry {
         })
     }
 
+    /// Has every wallet forget the idempotency keys that are on disk: at rest here and now, others by their actors.
+    pub(crate) fn forget_keys(&self, keys: &Keys) {
+        let below = keys.floor();
+        let (mut place, mut in_parts) = (Some(Place::default()), Vec::new());
+        while let Some(from) = place {
+            place = self.slots.walk_mut(from, |id, slot| match slot {
+                Slot::AtRest(wallet) => match wallet.keys().map(IdempotencyKeys::parts) {
+                    None => {}
+                    Some(1) => wallet.change(|wallet| forget(keys, wallet, below, 0)),
+                    Some(_) => in_parts.push(id),
+                },
+                Slot::Active(handle) => {
+                    // Never refused: its bound is for commands.
+                    let _ = handle.push(Work::ForgetKeys { part: 0 }, usize::MAX);
+                }
+                Slot::Changing => unreachable!("{CHANGING}"),
+            });
+        }
+        // An owner of many thousand keys is held for one part at a time.
+        for id in in_parts {
+            let mut part = 0;
+            while self.forget_part(keys, id, below, part) {
+                part += 1;
+            }
+        }
+    }
+
+    /// False behind the last part.
+    fn forget_part(&self, keys: &Keys, id: WalletId, below: u64, part: usize) -> bool {
+        let is_left = self.slots.write(id, |slot| match slot {
+            Slot::AtRest(wallet) => {
+                let is_left = wallet.keys().is_some_and(|held| part < held.parts());
+                if is_left {
+                    wallet.change(|wallet| forget(keys, wallet, below, part));
+                }
+                is_left
+            }
+            Slot::Active(handle) => {
+                // In use since: its actor goes on.
+                let _ = handle.push(Work::ForgetKeys { part }, usize::MAX);
+                false
+            }
+            Slot::Changing => unreachable!("{CHANGING}"),
+        });
+        is_left == Some(true)
+    }
+
+    /// Drops all keys; only for the audit, when every wallet is at rest.
+    pub(crate) fn forget_all_keys(&self) {
+        let mut place = Some(Place::default());
+        while let Some(from) = place {
+            place = self.slots.walk_mut(from, |_, slot| {
+                let Slot::AtRest(wallet) = slot else {
+                    unreachable!("every wallet is at rest after recovery")
+                };
+                wallet.change(|wallet| wallet.keys = IdempotencyKeys::NONE);
+            });
+        }
+    }
+
+    /// Idempotency keys in memory; only for recovery, when every wallet is at rest.
+    pub(crate) fn keys_held(&self) -> u64 {
+        let mut held = 0;
+        self.walk_at_rest(|_, wallet| held += wallet.keys.len() as u64);
+        held
+    }
+
     /// Puts a wallet's state back into its slot if nothing waits for it; gives it back otherwise. The last credits are
     /// taken along under the same guard.
     pub(crate) fn rest(
@@ -231,10 +302,9 @@ impl Registry {
         rested.expect("wallets are never removed")
     }
 
-    /// One sweep: asks every active wallet that was not used in this sweep or the last to go to rest, and forgets
+    /// One sweep: asks every actor that had little to do since the last one to put its wallet to rest, and forgets
     /// those that have. Called by one task at the idle interval.
     pub(crate) fn sweep(&self) {
-        let now = self.sweep.fetch_add(1, Ordering::Relaxed);
         let mut watched = std::mem::take(&mut *self.active.lock());
         // A wallet that rested and came back since the last sweep is in the list twice. The sort finds long sorted runs.
         watched.sort();
@@ -243,9 +313,9 @@ impl Registry {
         for id in watched {
             let in_use = self.slots.read(id, |slot| {
                 let Slot::Active(handle) = slot else { return false };
-                if handle.used() != now {
+                if handle.take_commands() < BUSY_COMMANDS {
                     // Never refused: its bound is for commands.
-                    let _ = handle.push(Work::Rest, usize::MAX, now);
+                    let _ = handle.push(Work::Rest, usize::MAX);
                 }
                 true
             });
@@ -342,6 +412,12 @@ impl Registry {
             });
         }
     }
+}
+
+fn forget(keys: &Keys, wallet: &mut Wallet, below: u64, part: usize) {
+    let before = wallet.keys.len();
+    wallet.keys.forget_below(below, part);
+    keys.count(before, wallet.keys.len());
 }
 
 #[cfg(test)]

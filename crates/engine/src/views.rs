@@ -247,4 +247,11 @@ pub struct Gauges {
     pub active_actors: u64,
     pub in_flight: u64,
     pub history_cursor: u64,
+    /// Idempotency keys that owners hold in memory.
+    pub keys_in_memory: u64,
+    /// Idempotency keys in runs on disk, and how many runs.
+    pub keys_on_disk: u64,
+    pub key_files: u64,
+    /// Memory of the filters of these runs.
+    pub key_filter_bytes: u64,
 }

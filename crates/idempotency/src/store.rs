@@ -121,6 +121,11 @@ impl KeyStore {
         self.runs.read().covers
     }
 
+    /// End of the range of the youngest run, gaps or not.
+    pub fn end(&self) -> u64 {
+        self.runs.read().runs.last().map_or(0, |run| run.foot.span.to)
+    }
+
     /// Ranges below `to` whose keys are not here.
     pub fn gaps(&self, to: u64) -> Vec<(u64, u64)> {
         let runs = self.runs.read().clone();

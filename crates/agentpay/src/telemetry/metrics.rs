@@ -39,6 +39,10 @@ pub(super) struct Gauges {
     agents: Gauge,
     active_actors: Gauge,
     in_flight: Gauge,
+    keys_in_memory: Gauge,
+    keys_on_disk: Gauge,
+    key_files: Gauge,
+    key_filters: Gauge,
     phases: [(&'static str, Gauge); 6],
     resident: Gauge,
     open_files: Gauge,
@@ -61,6 +65,13 @@ impl Gauges {
                 "agentpay_engine_in_flight_requests",
                 "Places taken of admission.in_flight_max",
             ),
+            keys_in_memory: described(
+                "agentpay_keys_in_memory_entries",
+                "Idempotency keys in memory, of ledger.idempotency_keys_in_memory_max",
+            ),
+            keys_on_disk: described("agentpay_keys_on_disk_entries", "Idempotency keys on disk"),
+            key_files: described("agentpay_keys_on_disk_files", "Files of idempotency keys"),
+            key_filters: described("agentpay_keys_filter_bytes", "Memory of the filters of these files"),
             phases: PHASES.map(|label| (label, gauge!(phase, "phase" => label))),
             resident: described("agentpay_process_resident_bytes", "Memory of the process that is in RAM"),
             open_files: described("agentpay_process_open_files", "Open file descriptors of the process"),
@@ -84,6 +95,10 @@ impl Gauges {
         self.agents.set(exact(now.agents));
         self.active_actors.set(exact(now.active_actors));
         self.in_flight.set(exact(now.in_flight));
+        self.keys_in_memory.set(exact(now.keys_in_memory));
+        self.keys_on_disk.set(exact(now.keys_on_disk));
+        self.key_files.set(exact(now.key_files));
+        self.key_filters.set(exact(now.key_filter_bytes));
     }
 }
 

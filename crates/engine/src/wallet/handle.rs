@@ -21,26 +21,26 @@ pub(crate) struct Handle {
     pub(crate) currency: Currency,
     inbox: Arc<Inbox>,
     actor: ActorRef<Wake>,
-    /// Sweep in which the last command came in.
-    used: AtomicU32,
+    /// Commands since the last sweep.
+    commands: AtomicU32,
 }
 
 impl Handle {
     /// Starts the actor of a wallet that was at rest. It takes messages at once; the caller holds the registry's write
     /// guard and puts the handle into the slot.
-    pub(crate) fn activate(id: WalletId, wallet: Box<Wallet>, shared: &Arc<Shared>, sweep: u32) -> Self {
+    pub(crate) fn activate(id: WalletId, wallet: Box<Wallet>, shared: &Arc<Shared>) -> Self {
         let (agent, currency) = (wallet.agent, wallet.currency);
         let inbox = Arc::new(Inbox::default());
         let arguments = Arguments { id, wallet, inbox: inbox.clone(), shared: shared.clone() };
         let (actor, _) = ActorRuntime::spawn_instant(None, WalletActor, arguments)
             .expect("spawning fails only for a name that is taken, and wallets have none");
-        Self { agent, currency, inbox, actor, used: AtomicU32::new(sweep) }
+        Self { agent, currency, inbox, actor, commands: AtomicU32::new(0) }
     }
 
     /// Hands work to the owner; gives it back when `max` pieces wait already.
-    pub(crate) fn push(&self, work: Work, max: usize, sweep: u32) -> Result<(), Work> {
-        if !matches!(work, Work::Rest) {
-            self.used.store(sweep, Ordering::Relaxed);
+    pub(crate) fn push(&self, work: Work, max: usize) -> Result<(), Work> {
+        if matches!(work, Work::Command(..)) {
+            self.commands.fetch_add(1, Ordering::Relaxed);
         }
         match self.inbox.push(work, max) {
             Pushed::Awake => Ok(()),
@@ -60,8 +60,8 @@ impl Handle {
         self.inbox.credit(delta, position);
     }
 
-    /// Sweep in which the last command came in.
-    pub(crate) fn used(&self) -> u32 {
-        self.used.load(Ordering::Relaxed)
+    /// Commands since this was asked last.
+    pub(crate) fn take_commands(&self) -> u32 {
+        self.commands.swap(0, Ordering::Relaxed)
     }
 }

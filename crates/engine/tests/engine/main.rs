@@ -17,5 +17,6 @@ mod model;
 mod payments;
 mod shutdown;
 mod snapshots;
+mod spilled;
 mod stuck;
 mod visibility;

@@ -400,6 +400,7 @@ impl State {
                 Row::Wallet(id, wallet) => drop(state.wallets.insert(id, wallet)),
                 Row::Agent(agent) => drop(state.agents.insert(agent.id, agent)),
                 Row::Totals(totals, position) => (state.totals, state.posted) = (totals, position),
+                Row::Spilled(_) => unreachable!("this node keeps all keys in memory"),
             }
         }
         state

@@ -1,0 +1,86 @@
+//! The thread that keeps the memory for idempotency keys within its bound: it moves the keys of the oldest records into
+//! runs, has their owners forget them, joins and drops runs, and builds what is damaged again from the log.
+
+use std::{
+    sync::{Arc, Weak},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{GatherError, Keys};
+use crate::{directory, shared::Shared};
+
+/// How often it looks when nobody asks. Runs are dropped with this delay.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Agents that are asked to forget in one message.
+const AGENTS_AT_ONCE: usize = 1_024;
+
+pub(crate) struct Spiller {
+    keys: Arc<Keys>,
+    thread: JoinHandle<()>,
+}
+
+impl Spiller {
+    /// `None` when there is nowhere to spill to.
+    pub(crate) fn start(shared: &Arc<Shared>, directory: directory::Handle) -> Option<Self> {
+        let keys = shared.keys.clone();
+        keys.store.as_ref()?;
+        let shared = Arc::downgrade(shared);
+        let run = {
+            let keys = keys.clone();
+            move || run(&shared, &keys, &directory)
+        };
+        let thread = std::thread::Builder::new().name("keys".into()).spawn(run);
+        Some(Self { keys, thread: thread.expect("a thread can be started") })
+    }
+
+    /// Ends the thread after the step it is at. Blocks.
+    pub(crate) fn stop(self) {
+        self.keys.stop();
+        if self.thread.join().is_err() {
+            tracing::error!("moving idempotency keys ended in disorder; the log has them all");
+        }
+    }
+}
+
+fn run(shared: &Weak<Shared>, keys: &Keys, directory: &directory::Handle) {
+    while keys.wait(PAUSE) {
+        let Some(shared) = shared.upgrade() else { return };
+        if let Err(error) = tend(&shared, directory) {
+            // What is in memory stays there; when it reaches twice its bound, admission closes.
+            tracing::error!(%error, "idempotency keys cannot be moved to disk now");
+        }
+    }
+}
+
+fn tend(shared: &Arc<Shared>, directory: &directory::Handle) -> Result<(), GatherError> {
+    let keys = &*shared.keys;
+    let Some(store) = &keys.store else { return Ok(()) };
+    let reader = shared.wal.reader();
+    if store.discard_damaged()? > 0 || store.covers() < keys.floor() {
+        keys.fill_gaps(&reader, keys.floor(), shared.clock.now())?;
+    }
+    if keys.is_over() {
+        while keys.should_go_on() && keys.spill_step(&reader, shared.clock.now())? {
+            shared.registry.forget_keys(keys);
+            forget_of_agents(keys, directory);
+        }
+    }
+    while store.maintain(shared.clock.now())? {}
+    Ok(())
+}
+
+/// The directory forgets some agents' keys at a time. When it does not answer, the process is ending.
+fn forget_of_agents(keys: &Keys, directory: &directory::Handle) {
+    let (below, mut after) = (keys.floor(), None);
+    loop {
+        let (reply, receiver) = oneshot::channel();
+        directory.send(directory::Message::ForgetKeys { below, after, limit: AGENTS_AT_ONCE, reply });
+        match receiver.blocking_recv() {
+            Ok(Some(last)) => after = Some(last),
+            Ok(None) | Err(_) => return,
+        }
+    }
+}

@@ -61,8 +61,8 @@ pub struct KeyStore {
     runs: RwLock<Arc<Runs>>,
     /// Runs that a lookup found damaged.
     damaged: Mutex<Vec<Span>>,
-    /// Locked for as long as the store is open: two would clear away each other's files.
-    _lock: File,
+    /// Locked until the store is closed: two would clear away each other's files.
+    lock: Mutex<Option<File>>,
 }
 
 #[derive(Debug, Default)]
@@ -110,7 +110,7 @@ impl KeyStore {
             options,
             runs: RwLock::default(),
             damaged: Mutex::default(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         store.publish(runs);
         Ok(store)
@@ -119,6 +119,11 @@ impl KeyStore {
     /// Keys of all records below this are here.
     pub fn covers(&self) -> u64 {
         self.runs.read().covers
+    }
+
+    /// Gives the directory free for another store, when nothing is added or dropped here any more. Lookups go on.
+    pub fn close(&self) {
+        *self.lock.lock() = None;
     }
 
     /// End of the range of the youngest run, gaps or not.
@@ -191,6 +196,7 @@ impl KeyStore {
 
     /// Adds the keys of the records of `from..to`, durable on return. The range must not be covered yet.
     pub fn add(&self, from: u64, to: u64, keys: &[SpilledKey]) -> Result<(), Error> {
+        assert!(self.lock.lock().is_some(), "nothing is added to a closed store");
         let span = Span { from, to };
         let mut entries: Vec<Entry> = keys.iter().map(Entry::of).collect();
         // The younger of two uses first: it is the one that stays.

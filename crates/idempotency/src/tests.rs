@@ -263,7 +263,7 @@ fn a_store_is_open_once_at_a_time() {
     let directory = directory();
     let store = open(directory.path());
     assert!(matches!(KeyStore::open(directory.path(), options()), Err(Error::Locked { .. })));
-    drop(store);
+    store.close();
     open(directory.path());
 }
 

@@ -36,11 +36,14 @@ impl Spiller {
         Some(Self { keys, thread: thread.expect("a thread can be started") })
     }
 
-    /// Ends the thread after the step it is at. Blocks.
+    /// Ends the thread after the step it is at and gives the directory free. Blocks.
     pub(crate) fn stop(self) {
         self.keys.stop();
         if self.thread.join().is_err() {
             tracing::error!("moving idempotency keys ended in disorder; the log has them all");
+        }
+        if let Some(store) = &self.keys.store {
+            store.close();
         }
     }
 }

@@ -18,7 +18,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("agentpay", &["api", "engine", "ledger", "journal", "wal", "snapshot", "history"]),
     ("testkit", &["ledger", "journal"]),
     ("loadtest", &[]),
-    ("benches", &["loadtest", "engine", "ledger", "journal", "wal", "snapshot", "history"]),
+    ("benches", &["loadtest", "engine", "ledger", "journal", "wal", "snapshot", "history", "idempotency"]),
     ("system-tests", &[]),
     ("xtask", &[]),
 ];

@@ -100,7 +100,9 @@ async fn run(
     });
     if seconds > 0.0 {
         let window = Duration::from_secs_f64(seconds);
-        let load = |seed| Load { engine: engine.clone(), wallets, seed };
+        // Another seed after every start: keys that were used would be answered again instead of paid.
+        let salt = engine.gauges().appended_lsn << 3;
+        let load = |seed: u64| Load { engine: engine.clone(), wallets, seed: seed ^ salt };
         load(1).closed(CLIENTS, window / 4).await;
         let closed = load(2).closed(CLIENTS, window).await;
         let rate = rate.unwrap_or(closed.per_second() / 2.0);

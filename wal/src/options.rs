@@ -34,6 +34,13 @@ pub struct Options {
     /// How long the log rests after its last batch until it writes a watermark, which proves that batch
     /// durable.
     pub watermark_after: Duration,
+    /// The next batch is taken no sooner after the beginning of the last one's write than this much for each of its
+    /// records. A thread's turn, two system calls and an interrupt are the price of a batch however full it is, and
+    /// records that came together once come together again: above one record per this time batches fill up instead
+    /// of becoming many; below it nothing waits. Zero: never wait.
+    pub gather_per_record: Duration,
+    /// Longest wait for a batch to fill.
+    pub gather_max: Duration,
     /// Segments kept ready beyond the current one; at least 1.
     pub segments_ahead: u32,
     /// How long to wait before the next try when a segment could not be allocated because the disk is full.
@@ -47,6 +54,9 @@ pub struct Options {
     pub(crate) sabotage: Sabotage,
 }
 
+/// A wait beyond this would be felt, and no sync costs as much.
+const GATHER_LIMIT: Duration = Duration::from_millis(100);
+
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -54,6 +64,8 @@ impl Default for Options {
             record_bytes_max: 16 << 20,
             batch_bytes_max: 4 << 20,
             watermark_after: Duration::from_millis(50),
+            gather_per_record: Duration::from_micros(20),
+            gather_max: Duration::from_micros(400),
             segments_ahead: 2,
             allocation_retry: Duration::from_secs(1),
             clock: Arc::new(SystemClock::default()),
@@ -84,6 +96,9 @@ impl Options {
         if self.batch_bytes_max < 512 {
             return refuse(format!("batch_bytes_max = {} must be at least 512", self.batch_bytes_max));
         }
+        if self.gather_max > GATHER_LIMIT {
+            return refuse(format!("gather_max = {:?} must not be above {GATHER_LIMIT:?}", self.gather_max));
+        }
         if self.segments_ahead == 0 {
             return refuse("segments_ahead must be at least 1".to_owned());
         }
@@ -113,6 +128,8 @@ impl fmt::Debug for Options {
             .field("record_bytes_max", &self.record_bytes_max)
             .field("batch_bytes_max", &self.batch_bytes_max)
             .field("watermark_after", &self.watermark_after)
+            .field("gather_per_record", &self.gather_per_record)
+            .field("gather_max", &self.gather_max)
             .field("segments_ahead", &self.segments_ahead)
             .field("allocation_retry", &self.allocation_retry)
             .finish_non_exhaustive()
@@ -168,7 +185,8 @@ mod tests {
     fn the_defaults_are_valid_and_each_limit_is_checked() {
         let good = Options::default();
         good.validate().expect("defaults");
-        let table: [(&str, Options); 6] = [
+        let table: [(&str, Options); 7] = [
+            ("gather_max", Options { gather_max: Duration::from_secs(1), ..good.clone() }),
             ("multiple of 512", Options { segment_bytes: (64 << 20) + 1, ..good.clone() }),
             ("below 4 GiB", Options { segment_bytes: 4 << 30, ..good.clone() }),
             ("at least", Options { segment_bytes: 16 << 20, ..good.clone() }),

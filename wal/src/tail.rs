@@ -15,6 +15,8 @@ const READ_BYTES: u64 = 1 << 18;
 pub struct Tail {
     published: Arc<Published>,
     cursor: Lsn,
+    /// The memory of a batch that was given back.
+    spare: Vec<u8>,
 }
 
 /// Some consecutive records of the log, in log order. Not aligned with the batches they were written in.
@@ -39,12 +41,22 @@ impl TailBatch {
 
 impl Tail {
     pub(crate) fn new(published: Arc<Published>, from: Lsn) -> Tail {
-        Tail { published, cursor: from }
+        Tail { published, cursor: from, spare: Vec::new() }
     }
 
     /// Position of the next record that may be delivered: everything below it was.
     pub fn cursor(&self) -> Lsn {
         self.cursor
+    }
+
+    /// Bytes of the log that are durable and not delivered yet.
+    pub fn behind(&self) -> u64 {
+        self.published.durable().get().saturating_sub(self.cursor.get())
+    }
+
+    /// Gives a batch back, so that the next one is read into its memory.
+    pub fn recycle(&mut self, batch: TailBatch) {
+        self.spare = batch.bytes;
     }
 
     /// The next records. `None` when nothing became durable within `timeout`.
@@ -102,13 +114,14 @@ impl Tail {
     }
 
     /// Whole, verified frames from the cursor on.
-    fn read(&self, segment: &Segment, end: Lsn) -> Result<TailBatch, ReadError> {
+    fn read(&mut self, segment: &Segment, end: Lsn) -> Result<TailBatch, ReadError> {
         let number = segment.identity.number;
         let offset = segment.identity.offset_of(self.cursor);
         let left = end.since(self.cursor);
         let failed = |source| ReadError::Io(Error::Read { segment: number, offset, source });
         let file = self.published.file(number).map_err(ReadError::Io)?;
-        let mut bytes = vec![0; as_size(left.min(READ_BYTES))];
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.resize(as_size(left.min(READ_BYTES)), 0);
         file.read_at(offset, &mut bytes).map_err(failed)?;
         if let Ok(outline) = frame::outline(&bytes, self.cursor) {
             let held = bytes.len();

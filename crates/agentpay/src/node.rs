@@ -124,6 +124,8 @@ pub(crate) fn wal_options(config: &Config) -> Result<wal::Options, Refused> {
         segment_bytes: config.log.segment_bytes,
         record_bytes_max: config.log.record_bytes_max,
         batch_bytes_max: config.log.batch_bytes_max,
+        gather_per_record: Duration::from_micros(config.log.gather_us_per_record),
+        gather_max: Duration::from_micros(config.log.gather_us_max),
         segments_ahead: config.log.segments_ahead,
         watermark_after: Duration::from_millis(config.log.watermark_after_ms),
         allocation_retry: Duration::from_millis(config.log.allocation_retry_ms),
@@ -253,6 +255,8 @@ mod tests {
         assert_eq!(options.keys.filter_bytes_max, expected.keys.filter_bytes_max);
         assert_eq!(options.wal.segment_bytes, expected.wal.segment_bytes);
         assert_eq!(options.wal.watermark_after, expected.wal.watermark_after);
+        assert_eq!(options.wal.gather_per_record, expected.wal.gather_per_record);
+        assert_eq!(options.wal.gather_max, expected.wal.gather_max);
     }
 
     #[test]

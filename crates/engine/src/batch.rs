@@ -15,7 +15,7 @@ use crate::{
     engine::settled,
     refusal::Refusal,
     registry::Handed,
-    release::{Decided, Delivery, Reply, Requester, Seat},
+    release::{Decided, Delivery, Reply, Requester, Seat, Undelivered},
     views::{Answer, Caller, PayBatch, PaymentReceipt},
     wallet::Command,
 };
@@ -31,14 +31,14 @@ struct Group {
     items: Vec<BatchItem>,
 }
 
-pub(crate) async fn pay(
-    engine: &Engine,
+pub(crate) async fn pay<'e>(
+    engine: &'e Engine,
     caller: &Caller,
     request: PayBatch,
-) -> Result<Answer<Vec<ItemResult>>, Refusal> {
+) -> Result<Undelivered<'e, Answer<Vec<ItemResult>>>, Refusal> {
     let count = request.items.len();
     if count == 0 {
-        return Ok(Answer::first(Vec::new()));
+        return Ok(Undelivered::delivered_already(Answer::first(Vec::new())));
     }
     let admit = || engine.admit(&caller.meter, u32::try_from(count).unwrap_or(u32::MAX));
     let mut permit = admit()?;
@@ -78,12 +78,26 @@ pub(crate) async fn pay(
         asked.push((alone, places));
     }
     let mut all_replayed = !asked.is_empty();
-    for (reply, (alone, places)) in gather(engine, commands, permit).await?.into_iter().zip(asked) {
+    let (replies, delivery) = gather(engine, commands, permit).await?;
+    // What was answered before is read from the log, where only delivered records are read.
+    let repeats = replies.iter().any(Reply::repeats);
+    let delivery = if repeats {
+        delivery.await?;
+        None
+    } else {
+        Some(delivery)
+    };
+    for (reply, (alone, places)) in replies.into_iter().zip(asked) {
         let (outcomes, replayed) = expand(engine, reply, alone, places.len()).await;
         // The refusal of an only group is the refusal of the request.
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
-            Err(refusal) if single => return Err(refusal),
+            Err(refusal) if single => {
+                if let Some(delivery) = delivery {
+                    delivery.await?;
+                }
+                return Err(refusal);
+            }
             Err(refusal) => places.iter().map(|_| Err(refusal.clone())).collect(),
         };
         all_replayed &= replayed;
@@ -93,7 +107,11 @@ pub(crate) async fn pay(
     }
     let results =
         results.into_iter().map(|result| result.expect("every item belongs to one group")).collect();
-    Ok(Answer { value: results, replayed: all_replayed })
+    let answer = Answer { value: results, replayed: all_replayed };
+    Ok(match delivery {
+        Some(delivery) => Undelivered::new(answer, delivery),
+        None => Undelivered::delivered_already(answer),
+    })
 }
 
 /// One of several payers may know the batch's key from another request: found out before anything moves.
@@ -103,7 +121,9 @@ async fn check_key(engine: &Engine, caller: &Caller, groups: &[Group], key: &Key
     for group in groups {
         questions.push((group.payer, Command::CheckKey { key: key.clone() }));
     }
-    for reply in gather(engine, questions, permit).await? {
+    let (replies, delivery) = gather(engine, questions, permit).await?;
+    delivery.await?;
+    for reply in replies {
         settled(Ok(reply))?;
     }
     Ok(())
@@ -151,13 +171,13 @@ fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Tim
     }
 }
 
-/// Gives one command to each owner and waits until all replies may be shown; they come in order. The log wakes this
-/// task once, for the last of them.
+/// Gives one command to each owner; the replies come in order and may be shown once they are delivered. The log wakes
+/// this task once, for the last of them.
 async fn gather(
     engine: &Engine,
     commands: Vec<(WalletId, Command)>,
     permit: Permit,
-) -> Result<Vec<Reply>, Refusal> {
+) -> Result<(Vec<Reply>, Delivery<'_>), Refusal> {
     for (payer, command) in &commands {
         engine.shared().keys.warm(*payer, command).await;
     }
@@ -187,8 +207,7 @@ async fn gather(
     for (place, receiver) in queued {
         replies[place] = receiver.await.unwrap_or(Reply::Refused(Refusal::OutcomeUnknown));
     }
-    Delivery::new(shared, position, waker).await?;
-    Ok(replies)
+    Ok((replies, Delivery::new(shared, position, waker)))
 }
 
 /// Results of one owner's reply, one per item of its group, and whether the whole of it is a repetition. `alone`: it

@@ -8,7 +8,7 @@ use std::{future::poll_fn, path::PathBuf, sync::Arc, task::Poll, time::Duration}
 use history::History;
 use ledger::{
     Agent, AgentId, Denial, FundCommand, IdSealer, Key, KeyId, OpenWalletCommand, PayCommand, Payee, Payment,
-    Timestamp, WalletId, WalletStatus,
+    Position, Timestamp, WalletId, WalletStatus,
 };
 use parking_lot::Mutex;
 use snapshot::{Generation, SnapshotStore};
@@ -30,7 +30,7 @@ use crate::{
     recovery::{self, StartError},
     refusal::Refusal,
     registry::Handed,
-    release::{Decided, Delivery, Parked, Reply, Seat},
+    release::{Decided, Delivery, Parked, Reply, Seat, Undelivered},
     shared::Shared,
     snapshots::{self, SnapshotError},
     status::{Phase, Status},
@@ -314,16 +314,35 @@ impl Engine {
 
     /// Makes one payment; answers once it is durable and its payee has been credited.
     pub async fn pay(&self, caller: &Caller, command: PayCommand) -> Result<Answer<PaymentReceipt>, Refusal> {
+        self.pay_undelivered(caller, command).await?.delivered().await
+    }
+
+    /// [`Self::pay`] as far as it is decided.
+    pub async fn pay_undelivered(
+        &self,
+        caller: &Caller,
+        command: PayCommand,
+    ) -> Result<Undelivered<'_, Answer<PaymentReceipt>>, Refusal> {
         let permit = self.admit(&caller.meter, 1)?;
         let payer = command.payer;
         self.check_payee(caller, payer, &command.payee)?;
-        match self.ask(payer, Command::Pay(command), permit).await? {
+        let (reply, delivery) = self.decide(payer, Command::Pay(command), permit).await?;
+        match reply {
             Reply::Payment(lsn, payment) => {
                 let id = self.0.shared.payment_id(lsn.get(), 0);
-                Ok(Answer::first(PaymentReceipt { id, payment: *payment }))
+                let receipt = PaymentReceipt { id, payment: *payment };
+                Ok(Undelivered::new(Answer::first(receipt), delivery))
             }
-            Reply::Replay(place) => self.0.reads.payment(place).await.map(Answer::again),
-            reply => unexpected(&reply),
+            reply => {
+                delivery.await?;
+                match settled(Ok(reply))? {
+                    Reply::Replay(place) => {
+                        let receipt = self.0.reads.payment(place).await?;
+                        Ok(Undelivered::delivered_already(Answer::again(receipt)))
+                    }
+                    reply => unexpected(&reply),
+                }
+            }
         }
     }
 
@@ -359,6 +378,15 @@ impl Engine {
         caller: &Caller,
         request: PayBatch,
     ) -> Result<Answer<Vec<Result<Answer<PaymentReceipt>, Refusal>>>, Refusal> {
+        batch::pay(self, caller, request).await?.delivered().await
+    }
+
+    /// [`Self::pay_batch`] as far as it is decided.
+    pub async fn pay_batch_undelivered(
+        &self,
+        caller: &Caller,
+        request: PayBatch,
+    ) -> Result<Undelivered<'_, Answer<Vec<Result<Answer<PaymentReceipt>, Refusal>>>>, Refusal> {
         batch::pay(self, caller, request).await
     }
 
@@ -504,16 +532,28 @@ impl Engine {
 
     /// Gives a command to a wallet's owner and waits until the reply may be shown.
     async fn ask(&self, id: WalletId, command: Command, permit: Permit) -> Result<Reply, Refusal> {
+        let (reply, delivery) = self.decide(id, command, permit).await?;
+        delivery.await?;
+        settled(Ok(reply))
+    }
+
+    /// Gives a command to a wallet's owner. The reply may be shown once it is delivered.
+    async fn decide(
+        &self,
+        id: WalletId,
+        command: Command,
+        permit: Permit,
+    ) -> Result<(Reply, Delivery<'_>), Refusal> {
         self.0.shared.keys.warm(id, &command).await;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        match self.hand(id, command, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {
-            Handed::Decided(Decided { reply, position }) => {
-                Delivery::new(&self.0.shared, position, waker).await?;
-                settled(Ok(reply))
-            }
-            Handed::Queued(receiver) => settled(receiver.await),
-            Handed::Unknown | Handed::Full => unreachable!("refused above"),
-        }
+        let (reply, position) =
+            match self.hand(id, command, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {
+                Handed::Decided(Decided { reply, position }) => (reply, position),
+                // An actor's reply comes through the log.
+                Handed::Queued(receiver) => (settled(receiver.await)?, Position::ZERO),
+                Handed::Unknown | Handed::Full => unreachable!("refused above"),
+            };
+        Ok((reply, Delivery::new(&self.0.shared, position, waker)))
     }
 
     /// Gives a command to a wallet's owner.

@@ -42,6 +42,7 @@ pub use keys::KeyOptions;
 pub use options::{Activation, Options};
 pub use recovery::{Audit, StartError, audit};
 pub use refusal::Refusal;
+pub use release::Undelivered;
 pub use snapshots::SnapshotError;
 pub use status::{Phase, Status};
 pub use views::{

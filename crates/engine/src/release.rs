@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use ledger::{Agent, Funding, KeyPlace, Payment, PaymentBatch, Position, WalletOpened};
+use ledger::{Agent, Funding, ItemOutcome, KeyPlace, Payment, PaymentBatch, Position, WalletOpened};
 use tokio::sync::oneshot;
 use wal::Lsn;
 
@@ -39,6 +39,17 @@ pub(crate) enum Reply {
     Replay(KeyPlace),
     /// Not carried out.
     Refused(Refusal),
+}
+
+impl Reply {
+    /// Whether an earlier record has to be read for the answer.
+    pub(crate) fn repeats(&self) -> bool {
+        match self {
+            Self::Replay(_) => true,
+            Self::Batch(_, batch) => batch.items.iter().any(|item| matches!(item, ItemOutcome::Replayed(_))),
+            _ => false,
+        }
+    }
 }
 
 /// A reply that its requester holds already, and may show once `position` is delivered.
@@ -119,6 +130,38 @@ impl Companion {
             Self::Seat(seat) => seat.release(),
             Self::Reply(waiting) => waiting.0.release(Reply::Refused(Refusal::OutcomeUnknown)),
         }
+    }
+}
+
+/// An answer that was decided and must not be shown yet. What can be prepared of it may be prepared meanwhile, beside the
+/// disk.
+#[must_use = "an answer counts once it is delivered"]
+pub struct Undelivered<'e, T> {
+    value: T,
+    delivery: Option<Delivery<'e>>,
+}
+
+impl<'e, T> Undelivered<'e, T> {
+    pub(crate) fn new(value: T, delivery: Delivery<'e>) -> Self {
+        Self { value, delivery: Some(delivery) }
+    }
+
+    /// An answer that hides nothing.
+    pub(crate) fn delivered_already(value: T) -> Self {
+        Self { value, delivery: None }
+    }
+
+    /// Prepares the answer. Whatever `prepare` makes is as secret as the answer.
+    pub fn map<U>(self, prepare: impl FnOnce(T) -> U) -> Undelivered<'e, U> {
+        Undelivered { value: prepare(self.value), delivery: self.delivery }
+    }
+
+    /// The answer, once it may be shown.
+    pub async fn delivered(self) -> Result<T, Refusal> {
+        if let Some(delivery) = self.delivery {
+            delivery.await?;
+        }
+        Ok(self.value)
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Batch<'h> {
     writer: MutexGuard<'h, Writer>,
     watermark: Watermark,
     records: usize,
+    /// For the pace.
+    done: u32,
     has_failed: bool,
 }
 
@@ -52,7 +54,7 @@ impl<'h> Batch<'h> {
         writer.staged.clear();
         writer.values.clear();
         let watermark = history.layers().active.watermark();
-        Batch { history, writer, watermark, records: 0, has_failed: false }
+        Batch { history, writer, watermark, records: 0, done: 0, has_failed: false }
     }
 
     /// Adds the record at `lsn`. Records come in log order; those below the cursor are in the index already and are
@@ -109,6 +111,9 @@ impl<'h> Batch<'h> {
             self.stage(wallet, EntryKey { lsn: lsn.get(), item }, &line)
         })?;
         let entries = self.writer.staged.len() - before;
+        for _ in 0..entries {
+            self.history.pace.step(&mut self.done);
+        }
         self.watermark.count(lsn, payload, entries as u64);
         self.records += 1;
         Ok(())

@@ -17,7 +17,10 @@ const IDLE: Duration = Duration::from_millis(100);
 
 /// Pause between batches while nobody waits. A busy log commits every fraction of a millisecond; following each commit
 /// would cost the payments a wake-up every time, for lists that nobody asked for yet.
-const LINGER: Duration = Duration::from_millis(10);
+const LINGER: Duration = Duration::from_millis(20);
+
+/// Bytes of log that are not worth a pause: with more to read than this the follower goes on at once.
+const LINGER_BYTES_MAX: u64 = 256 << 10;
 
 /// Follows the log until `stop` is set or the log ends, then writes out what is in memory. `tail` is to be taken at
 /// [`History::cursor`]. Lowers the priority of the calling thread for good; give it one of its own.
@@ -47,22 +50,29 @@ fn follow(
             Err(ReadError::Ended) => break,
             Err(error) => return Err(Error::Log(error)),
         };
-        take_what_is_ready(history, tail, &first)?;
+        history.set_pace(tail.behind());
+        take_what_is_ready(history, tail, first)?;
         if history.is_full() {
             sealer.start(history)?;
         }
-        history.linger(LINGER);
+        if tail.behind() < LINGER_BYTES_MAX {
+            history.linger(LINGER);
+        }
     }
     Ok(())
 }
 
 /// One visible batch from what the log has now.
-fn take_what_is_ready(history: &History, tail: &mut Tail, first: &TailBatch) -> Result<(), Error> {
+fn take_what_is_ready(history: &History, tail: &mut Tail, first: TailBatch) -> Result<(), Error> {
     let mut batch = history.batch();
-    let mut next = add(&mut batch, first)?;
+    let mut next = add(&mut batch, &first)?;
+    tail.recycle(first);
     while batch.len() < BATCH_RECORDS {
         match tail.next(Duration::ZERO) {
-            Ok(Some(more)) => next = add(&mut batch, &more)?,
+            Ok(Some(more)) => {
+                next = add(&mut batch, &more)?;
+                tail.recycle(more);
+            }
             // The end is met again by the caller, when this batch is visible.
             Ok(None) | Err(ReadError::Ended) => break,
             Err(error) => return Err(Error::Log(error)),

@@ -16,6 +16,7 @@ use crate::batch::{Batch, Writer};
 use crate::directory::Directory;
 use crate::entry::Head;
 use crate::open::{Opened, open};
+use crate::priority::Pace;
 use crate::recent::Recent;
 use crate::table::Table;
 use crate::watermark::Watermark;
@@ -26,6 +27,7 @@ pub struct History {
     pub(crate) options: Options,
     directory: Directory,
     pub(crate) table: Box<dyn Table>,
+    pub(crate) pace: Arc<Pace>,
     layers: RwLock<Layers>,
     /// Held by the one batch that there may be.
     writer: Mutex<Writer>,
@@ -51,6 +53,9 @@ struct Progress {
     wanted: Option<Lsn>,
 }
 
+/// Bytes of log by which the index may fall behind out of courtesy: seconds of a full load.
+const BEHIND_BYTES_MAX: u64 = 64 << 20;
+
 /// Numbers for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
@@ -72,22 +77,19 @@ impl History {
     /// Opens the index of `log` in `directory`, creating it if needed. One that is damaged, of another format version, or
     /// not of this log is renamed to `<directory>.damaged-<n>` and rebuilt from the log's first record.
     pub fn open(directory: &Path, log: &Reader, options: Options) -> Result<History, Error> {
-        let Opened { directory, table, watermark } = open(directory, log, &options)?;
-        Ok(History::new(directory, table, watermark, options))
+        let opened = open(directory, log, &options)?;
+        Ok(History::new(opened, options))
     }
 
-    pub(crate) fn new(
-        directory: Directory,
-        table: Box<dyn Table>,
-        watermark: Watermark,
-        options: Options,
-    ) -> History {
+    pub(crate) fn new(opened: Opened, options: Options) -> History {
+        let Opened { directory, table, watermark, pace } = opened;
         let active = Recent::behind(watermark);
         let writer = Writer::new(Balances::new(options.balances));
         History {
             options,
             directory,
             table,
+            pace,
             layers: RwLock::new(Layers { active, frozen: None, sealed: watermark }),
             writer: Mutex::new(writer),
             sealing: Mutex::new(()),
@@ -115,10 +117,18 @@ impl History {
             return true;
         }
         progress.wanted = progress.wanted.max(Some(lsn));
+        self.pace.hurry(true);
         self.wanted.notify_one();
         let waited = self.advanced.wait_timeout_while(progress, timeout, |progress| progress.next <= lsn);
         let (progress, _) = waited.unwrap_or_else(PoisonError::into_inner);
         progress.next > lsn
+    }
+
+    /// Sets the pace of an index that is `behind` bytes of log behind.
+    pub(crate) fn set_pace(&self, behind: u64) {
+        let progress = self.progress();
+        let wanted = progress.wanted.is_some_and(|wanted| wanted >= progress.next);
+        self.pace.hurry(wanted || behind > BEHIND_BYTES_MAX);
     }
 
     /// Pauses the follower for `pause`, unless somebody waits for more than there is.

@@ -1,6 +1,7 @@
 //! Opening the index, and deciding whether it fits the log.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 
 use wal::{ReadError, Reader};
@@ -8,13 +9,14 @@ use wal::{ReadError, Reader};
 use crate::directory::Directory;
 use crate::table::{FjallTable, Table};
 use crate::watermark::{Unreadable, Watermark, digest};
-use crate::{Error, Options, priority};
+use crate::{Error, Options, priority, priority::Pace};
 
 /// What opening gives: the table and how far it is.
 pub(crate) struct Opened {
     pub(crate) directory: Directory,
     pub(crate) table: Box<dyn Table>,
     pub(crate) watermark: Watermark,
+    pub(crate) pace: Arc<Pace>,
 }
 
 /// Opens the index of `log` in `path`. One that is damaged, of another format or of another log is set aside, and an
@@ -22,16 +24,17 @@ pub(crate) struct Opened {
 pub(crate) fn open(path: &Path, log: &Reader, options: &Options) -> Result<Opened, Error> {
     options.validate()?;
     let directory = Directory::create(path)?;
-    let reason = match examine(&directory, log, options)? {
+    let pace = Arc::new(Pace::default());
+    let reason = match examine(&directory, log, options, &pace)? {
         Examined::Fit(table, watermark) => {
-            return Ok(Opened { directory, table: Box::new(table), watermark });
+            return Ok(Opened { directory, table: Box::new(table), watermark, pace });
         }
         Examined::Unfit(reason) => reason,
     };
     let aside = directory.set_aside()?;
     tracing::warn!(reason, aside = %aside.display(), "the history index was set aside and is rebuilt from the log");
-    let table = open_table(&directory, options)?;
-    Ok(Opened { directory, table: Box::new(table), watermark: Watermark::default() })
+    let table = open_table(&directory, options, &pace)?;
+    Ok(Opened { directory, table: Box::new(table), watermark: Watermark::default(), pace })
 }
 
 enum Examined {
@@ -40,11 +43,16 @@ enum Examined {
 }
 
 /// Errors are those of the machine; what is wrong with the index makes it unfit.
-fn examine(directory: &Directory, log: &Reader, options: &Options) -> Result<Examined, Error> {
+fn examine(
+    directory: &Directory,
+    log: &Reader,
+    options: &Options,
+    pace: &Arc<Pace>,
+) -> Result<Examined, Error> {
     if let Some(reason) = directory.verdict()? {
         return Ok(Examined::Unfit(reason));
     }
-    let opened = open_table(directory, options).and_then(|table| {
+    let opened = open_table(directory, options, pace).and_then(|table| {
         let row = table.watermark()?;
         let is_new = row.is_none() && table.is_empty()?;
         Ok((table, row, is_new))
@@ -90,12 +98,12 @@ fn contradiction(watermark: &Watermark, log: &Reader) -> Result<Option<String>, 
 }
 
 /// Opens the database on a thread of low priority, which its own threads inherit, and which contains its panics.
-fn open_table(directory: &Directory, options: &Options) -> Result<FjallTable, Error> {
+fn open_table(directory: &Directory, options: &Options, pace: &Arc<Pace>) -> Result<FjallTable, Error> {
     directory.begin_opening()?;
     let opened = thread::scope(|scope| {
         let opener = scope.spawn(|| {
             priority::lower(options.niceness);
-            FjallTable::open(&directory.database(), options)
+            FjallTable::open(&directory.database(), options, pace)
         });
         opener.join()
     });

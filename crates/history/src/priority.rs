@@ -1,10 +1,41 @@
 //! Priority of the threads that work for the index: they take what payments leave.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 /// Lowers the priority of the calling thread, and of the threads that it starts from now on. On Linux niceness belongs to
 /// a thread although POSIX gives it to the process.
 pub(crate) fn lower(niceness: i32) {
     if let Err(error) = rustix::process::setpriority_process(None, niceness) {
         // Slower payments while the index catches up are no reason to have no index.
         tracing::warn!(%error, niceness, "the history index runs at normal priority");
+    }
+}
+
+/// Entries between two moments at which a thread gives way: some tens of microseconds of work.
+const STEP: u32 = 64;
+
+/// Whether the index is in a hurry. Niceness decides who gets how much, not who waits: a thread that computes may keep
+/// its core for milliseconds while a payment wants it. So the index offers its core every few entries, unless somebody
+/// waits for it or it has fallen far behind.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    hurries: AtomicBool,
+}
+
+impl Pace {
+    pub(crate) fn hurry(&self, hurries: bool) {
+        self.hurries.store(hurries, Ordering::Relaxed);
+    }
+
+    /// One more entry was worked on; `done` counts them for the calling thread.
+    pub(crate) fn step(&self, done: &mut u32) {
+        *done += 1;
+        if *done >= STEP {
+            *done = 0;
+            if !self.hurries.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+        }
     }
 }

@@ -7,12 +7,17 @@
 
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 
+use fjall::compaction::filter::{
+    CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
+};
 use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use ledger::WalletId;
 
 use crate::entry::{EntryKey, Head, KEY_BYTES, decode_key, decode_value, encode_key};
+use crate::priority::Pace;
 use crate::recent::Recent;
 use crate::{Error, Options};
 
@@ -20,8 +25,9 @@ const KEYSPACE: &str = "entries";
 /// Sorts before every entry: an entry's key begins with this byte at the least, and is longer.
 const WATERMARK_KEY: [u8; 1] = [0];
 
-/// One flushes while the other compacts.
-const WORKER_THREADS: usize = 2;
+/// Compacts. There is nothing to flush beside it, because runs come in whole; and with several, the first one passes a
+/// compaction that waits back into their queue over and over, which keeps a core busy.
+const WORKER_THREADS: usize = 1;
 
 /// Entries of a wallet, newest first.
 pub(crate) type Scan = Box<dyn Iterator<Item = Result<(EntryKey, fjall::Slice), Error>>>;
@@ -50,16 +56,19 @@ pub(crate) trait Table: Send + Sync + 'static {
 /// The real one.
 pub(crate) struct FjallTable {
     rows: Keyspace,
+    pace: Arc<Pace>,
     /// Declared last, so that it is dropped behind its keyspace.
     _database: Database,
 }
 
 impl FjallTable {
     /// Opens or creates the database. Its threads inherit the priority of the calling thread.
-    pub(crate) fn open(directory: &Path, options: &Options) -> Result<FjallTable, Error> {
+    pub(crate) fn open(directory: &Path, options: &Options, pace: &Arc<Pace>) -> Result<FjallTable, Error> {
+        let polite: Arc<dyn Factory> = Arc::new(Polite(pace.clone()));
         let database = Database::builder(directory)
             .cache_size(options.cache_bytes)
             .worker_threads(WORKER_THREADS)
+            .with_compaction_filter_factories(Arc::new(move |_| Some(polite.clone())))
             .open()
             .map_err(|source| match source {
                 fjall::Error::Locked => Error::Locked { directory: directory.to_owned() },
@@ -68,7 +77,7 @@ impl FjallTable {
         // Only the watermark is read by its exact key: filters would be dead weight.
         let create = || KeyspaceCreateOptions::default().filter_policy(FilterPolicy::disabled());
         let rows = database.keyspace(KEYSPACE, create).map_err(failed("open"))?;
-        Ok(FjallTable { rows, _database: database })
+        Ok(FjallTable { rows, pace: pace.clone(), _database: database })
     }
 }
 
@@ -84,7 +93,9 @@ impl Table for FjallTable {
     fn ingest(&self, run: &Recent) -> Result<(), Error> {
         let mut ingestion = self.rows.start_ingestion().map_err(failed("write"))?;
         ingestion.write(WATERMARK_KEY, run.watermark().encode()).map_err(failed("write"))?;
+        let mut done = 0;
         for (wallet, key, value) in run.sorted() {
+            self.pace.step(&mut done);
             ingestion.write(&encode_key(wallet, key)[..], value).map_err(failed("write"))?;
         }
         ingestion.finish().map_err(failed("write"))
@@ -108,6 +119,31 @@ impl Table for FjallTable {
 
     fn bytes(&self) -> u64 {
         self.rows.disk_space()
+    }
+}
+
+/// A compaction that keeps everything and now and then gives way.
+struct Polite(Arc<Pace>);
+
+impl Factory for Polite {
+    fn name(&self) -> &str {
+        "polite"
+    }
+
+    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        Box::new(Kept { pace: self.0.clone(), done: 0 })
+    }
+}
+
+struct Kept {
+    pace: Arc<Pace>,
+    done: u32,
+}
+
+impl CompactionFilter for Kept {
+    fn filter_item(&mut self, _: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
+        self.pace.step(&mut self.done);
+        Ok(Verdict::Keep)
     }
 }
 

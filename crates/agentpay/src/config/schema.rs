@@ -67,6 +67,8 @@ pub(crate) struct Log {
     pub segment_bytes: u64,
     pub record_bytes_max: u32,
     pub batch_bytes_max: u32,
+    pub gather_us_per_record: u64,
+    pub gather_us_max: u64,
     pub segments_ahead: u32,
     pub watermark_after_ms: u64,
     pub allocation_retry_ms: u64,
@@ -251,6 +253,8 @@ impl Default for Log {
             segment_bytes: wal.segment_bytes,
             record_bytes_max: wal.record_bytes_max,
             batch_bytes_max: wal.batch_bytes_max,
+            gather_us_per_record: microseconds(wal.gather_per_record),
+            gather_us_max: microseconds(wal.gather_max),
             segments_ahead: wal.segments_ahead,
             watermark_after_ms: milliseconds(wal.watermark_after),
             allocation_retry_ms: milliseconds(wal.allocation_retry),
@@ -343,6 +347,10 @@ impl Default for Rates {
             addresses_tracked_max: api.addresses_tracked_max,
         }
     }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).expect("defaults are below a million years")
 }
 
 fn milliseconds(duration: Duration) -> u64 {

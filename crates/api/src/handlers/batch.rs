@@ -91,8 +91,12 @@ pub(crate) async fn pay(call: &Call<'_>) -> Result<Reply, Problem> {
         key: idempotency::key_use(key, request.fingerprint),
         at: call.at,
     };
-    let answer = call.engine.pay_batch(call.caller()?, command).await?;
-    Ok(Reply::json(StatusCode::OK, results(answer.value, call.amounts)).replayed(answer.replayed))
+    let answer = call.engine.pay_batch_undelivered(call.caller()?, command).await?;
+    // Written while the disk works, shown when it is done.
+    let reply = answer.map(|answer| {
+        Reply::json(StatusCode::OK, results(answer.value, call.amounts)).replayed(answer.replayed)
+    });
+    Ok(reply.delivered().await?)
 }
 
 type ItemResult = Result<engine::Answer<PaymentReceipt>, Refusal>;

@@ -160,10 +160,14 @@ pub(crate) async fn pay(call: &Call<'_>) -> Result<Reply, Problem> {
         });
         return Ok(Reply::json(StatusCode::OK, writer));
     }
-    let answer = call.engine.pay(caller, command).await?;
-    let mut writer = Writer::new(640, call.amounts);
-    writer.object(|w| receipt(w, &answer.value, Audience::Payer));
-    Ok(Reply::json(StatusCode::CREATED, writer).replayed(answer.replayed))
+    let answer = call.engine.pay_undelivered(caller, command).await?;
+    // Written while the disk works, shown when it is done.
+    let reply = answer.map(|answer| {
+        let mut writer = Writer::new(640, call.amounts);
+        writer.object(|w| receipt(w, &answer.value, Audience::Payer));
+        Reply::json(StatusCode::CREATED, writer).replayed(answer.replayed)
+    });
+    Ok(reply.delivered().await?)
 }
 
 fn boolean(text: &str) -> Option<bool> {

@@ -178,12 +178,12 @@ struct Flaws {
 }
 
 fn flaky(directory: &Path, log: &TestLog) -> (History, Flaws) {
-    let Opened { directory, table, watermark } =
+    let Opened { directory, table, watermark, pace } =
         open::open(directory, &log.reader(), &tight()).expect("it opens");
     let flaws = Flaws { failures: Arc::default(), sealed_by_scan: Arc::default() };
     let (failures, sealed_by_scan) = (Arc::clone(&flaws.failures), Arc::clone(&flaws.sealed_by_scan));
     let flaky = Flaky { table, failures, sealed_by_scan };
-    (History::new(directory, Box::new(flaky), watermark, tight()), flaws)
+    (History::new(Opened { directory, table: Box::new(flaky), watermark, pace }, tight()), flaws)
 }
 
 /// A reader has left the part in memory when it is written out, and meets the same entries in the database.

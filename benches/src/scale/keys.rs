@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{made, resident_bytes};
 
 /// Keys that are moved to disk at a time, as the engine does it by default.
-const STEP: u64 = 500_000;
+const STEP: u64 = 125_000;
 const OWNERS: u64 = 10_000;
 const LOOKUPS: u64 = 200_000;
 
@@ -35,8 +35,8 @@ pub fn fill(dir: &Path, keys: u64, per_second: u64) -> Result<Value> {
     for from in (0..keys).step_by(usize::try_from(STEP)?) {
         let to = keys.min(from + STEP);
         let step: Vec<SpilledKey> = (from..to).map(|number| key(number, millis(number))).collect();
-        store.add(from, to, &step)?;
-        while store.maintain(Timestamp::from_millis(millis(to)))? {}
+        store.add(from, to, &step, &mut || ())?;
+        while store.maintain(Timestamp::from_millis(millis(to)), &mut || ())? {}
     }
     let fill_seconds = begun.elapsed().as_secs_f64();
     let (resident, most) = resident_bytes();

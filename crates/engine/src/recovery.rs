@@ -92,7 +92,7 @@ pub(crate) fn recover(
     rebuilt.forget_keys(keys);
     rebuilt.replay(log, from, status, &mut |rebuilt| {
         keys.set_in_memory(rebuilt.keys_held());
-        while keys.is_over() && keys.spill_step(&log.reader(), now)? {
+        while keys.is_over() && keys.spill_step(&log.reader(), now, &mut || ())? {
             rebuilt.remember_from = keys.floor();
             rebuilt.forget_keys(keys);
         }
@@ -208,7 +208,7 @@ impl Rebuilt {
 
     /// Has every owner forget the keys that are on disk.
     fn forget_keys(&mut self, keys: &Keys) {
-        self.registry.forget_keys(keys);
+        self.registry.forget_keys(keys, &mut || ());
         for agent in self.agents.values_mut() {
             forget_keys(keys, agent, keys.floor());
         }

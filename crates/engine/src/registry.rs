@@ -217,7 +217,8 @@ impl Registry {
     }
 
     /// Has every wallet forget the idempotency keys that are on disk: at rest here and now, others by their actors.
-    pub(crate) fn forget_keys(&self, keys: &Keys) {
+    /// `breathe` is called between small steps, without a guard.
+    pub(crate) fn forget_keys(&self, keys: &Keys, breathe: &mut dyn FnMut()) {
         let below = keys.floor();
         let (mut place, mut in_parts) = (Some(Place::default()), Vec::new());
         while let Some(from) = place {
@@ -233,12 +234,14 @@ impl Registry {
                 }
                 Slot::Changing => unreachable!("{CHANGING}"),
             });
+            breathe();
         }
         // An owner of many thousand keys is held for one part at a time.
         for id in in_parts {
             let mut part = 0;
             while self.forget_part(keys, id, below, part) {
                 part += 1;
+                breathe();
             }
         }
     }

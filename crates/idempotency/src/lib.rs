@@ -17,6 +17,7 @@ mod filter;
 mod merge;
 mod page;
 mod run;
+mod sort;
 mod store;
 mod writer;
 

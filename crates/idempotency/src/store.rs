@@ -12,12 +12,12 @@ use ledger::{KeyHash, KeyPlace, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::entry::{Entry, Name};
+use crate::entry::Name;
 use crate::merge::Merge;
 use crate::page::Span;
 use crate::run::Run;
 use crate::writer::{RunWriter, sync_directory};
-use crate::{Error, SpilledKey};
+use crate::{Error, SpilledKey, sort};
 
 const PREFIX: &str = "keys-";
 const SUFFIX: &str = ".run";
@@ -27,6 +27,9 @@ const TEMPORARY_SUFFIX: &str = ".run.tmp";
 /// Neighbouring runs of like size that are joined into one. Fewer runs make a lookup cheaper, more make each key be
 /// written less often: with four, a day of keys lies in about a dozen runs and is written four times.
 const JOINED: usize = 4;
+
+/// Entries between two breaths: some ten microseconds of work.
+const BREATH_ENTRIES: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -194,16 +197,23 @@ impl KeyStore {
         self.runs.read().keys == 0
     }
 
-    /// Adds the keys of the records of `from..to`, durable on return. The range must not be covered yet.
-    pub fn add(&self, from: u64, to: u64, keys: &[SpilledKey]) -> Result<(), Error> {
+    /// Adds the keys of the records of `from..to`, durable on return. The range must not be covered yet. `breathe` is called
+    /// every few entries: a thread that works beside others offers its core there.
+    pub fn add(
+        &self,
+        from: u64,
+        to: u64,
+        keys: &[SpilledKey],
+        breathe: &mut dyn FnMut(),
+    ) -> Result<(), Error> {
         assert!(self.lock.lock().is_some(), "nothing is added to a closed store");
         let span = Span { from, to };
-        let mut entries: Vec<Entry> = keys.iter().map(Entry::of).collect();
-        // The younger of two uses first: it is the one that stays.
-        entries.sort_unstable_by_key(|entry| (entry.name(), std::cmp::Reverse(entry.place)));
-        entries.dedup_by_key(|entry| entry.name());
+        let entries = sort::sorted(keys, breathe);
         let mut writer = RunWriter::begin(self.temporary(span), span, entries.len() as u64)?;
-        entries.iter().try_for_each(|entry| writer.put(entry))?;
+        for some in entries.chunks(BREATH_ENTRIES) {
+            some.iter().try_for_each(|entry| writer.put(entry))?;
+            breathe();
+        }
         let times = || keys.iter().map(|key| key.at);
         let oldest = times().min().unwrap_or(Timestamp::from_millis(i64::MAX));
         let newest = times().max().unwrap_or(Timestamp::from_millis(i64::MIN));
@@ -219,25 +229,25 @@ impl KeyStore {
     }
 
     /// One step of housekeeping at the time `now`: drops the keys of a run whose youngest one is past the retention, or
-    /// joins some runs. False when there is nothing to do.
-    pub fn maintain(&self, now: Timestamp) -> Result<bool, Error> {
+    /// joins some runs. False when there is nothing to do. `breathe` as in [`Self::add`].
+    pub fn maintain(&self, now: Timestamp, breathe: &mut dyn FnMut()) -> Result<bool, Error> {
         let runs = self.runs.read().clone();
         let is_over = |run: &Run| run.foot.newest.saturating_add_millis(self.options.retention_ms) <= now;
         if let Some(at) = runs.runs.iter().position(|run| run.foot.keys > 0 && is_over(run)) {
-            self.replace(at, &runs.runs[at..=at], &[])?;
+            self.replace(at, &runs.runs[at..=at], &[], breathe)?;
             return Ok(true);
         }
         let empty = |run: &Run| run.foot.keys == 0;
         let neighbours = |pair: &[Run]| pair[0].foot.span.to == pair[1].foot.span.from;
         let both_empty = |pair: &[Run]| pair.iter().all(empty) && neighbours(pair);
         if let Some(at) = runs.runs.windows(2).position(both_empty) {
-            self.replace(at, &runs.runs[at..at + 2], &[])?;
+            self.replace(at, &runs.runs[at..at + 2], &[], breathe)?;
             return Ok(true);
         }
         let joinable = |some: &[Run]| some.windows(2).all(neighbours) && self.is_worth_joining(some);
         let Some(at) = runs.runs.windows(JOINED).position(joinable) else { return Ok(false) };
         let some = &runs.runs[at..at + JOINED];
-        self.replace(at, some, some)?;
+        self.replace(at, some, some, breathe)?;
         Ok(true)
     }
 
@@ -279,14 +289,25 @@ impl KeyStore {
     }
 
     /// Puts one run with the keys of `sources` in the place of `old`, the runs from number `at` on.
-    fn replace(&self, at: usize, old: &[Run], sources: &[Run]) -> Result<(), Error> {
+    fn replace(
+        &self,
+        at: usize,
+        old: &[Run],
+        sources: &[Run],
+        breathe: &mut dyn FnMut(),
+    ) -> Result<(), Error> {
         let (first, last) = (old.first().expect("runs to replace"), old.last().expect("the same"));
         let span = Span { from: first.foot.span.from, to: last.foot.span.to };
         let keys_max = sources.iter().map(|run| run.foot.keys).sum();
         let mut writer = RunWriter::begin(self.temporary(span), span, keys_max)?;
         let mut merge = Merge::new(sources)?;
+        let mut put = 0_usize;
         while let Some(entry) = merge.next()? {
             writer.put(&entry)?;
+            put += 1;
+            if put.is_multiple_of(BREATH_ENTRIES) {
+                breathe();
+            }
         }
         let with_keys = || sources.iter().filter(|run| run.foot.keys > 0).map(|run| run.foot);
         let oldest = with_keys().map(|foot| foot.oldest).min().unwrap_or(first.foot.oldest);

@@ -59,8 +59,8 @@ fn keys_are_found_by_owner_and_hash_also_after_opening_again() {
     let all = keys(0..20_000, 5);
     let mut store = open(directory.path());
     assert!(store.is_empty() && store.covers() == 0);
-    store.add(0, 100, &all[..9_000]).expect("added");
-    store.add(100, 250, &all[9_000..]).expect("added");
+    store.add(0, 100, &all[..9_000], &mut || ()).expect("added");
+    store.add(100, 250, &all[9_000..], &mut || ()).expect("added");
     for _ in 0..2 {
         holds(&store, &all);
         assert_eq!((store.covers(), store.gaps(250), store.gaps(300)), (250, vec![], vec![(250, 300)]));
@@ -79,13 +79,13 @@ fn keys_are_found_by_owner_and_hash_also_after_opening_again() {
 fn the_younger_use_of_a_key_wins_within_and_between_runs() {
     let directory = directory();
     let store = open(directory.path());
-    store.add(0, 10, &[key(1, 1, 3, 0), key(1, 1, 7, 0), key(1, 2, 8, 0)]).expect("added");
+    store.add(0, 10, &[key(1, 1, 3, 0), key(1, 1, 7, 0), key(1, 2, 8, 0)], &mut || ()).expect("added");
     holds(&store, &[key(1, 1, 7, 0), key(1, 2, 8, 0)]);
     for run in 1..4 {
-        store.add(run * 10, run * 10 + 10, &[key(1, 1, run * 10 + 1, 0)]).expect("added");
+        store.add(run * 10, run * 10 + 10, &[key(1, 1, run * 10 + 1, 0)], &mut || ()).expect("added");
         holds(&store, &[key(1, 1, run * 10 + 1, 0)]);
     }
-    while store.maintain(at(0)).expect("joined") {}
+    while store.maintain(at(0), &mut || ()).expect("joined") {}
     assert_eq!((store.figures().runs, store.figures().keys), (1, 2));
     holds(&store, &[key(1, 1, 31, 0), key(1, 2, 8, 0)]);
 }
@@ -94,15 +94,18 @@ fn the_younger_use_of_a_key_wins_within_and_between_runs() {
 fn keys_go_when_the_youngest_of_their_run_is_past_the_retention() {
     let directory = directory();
     let mut store = open(directory.path());
-    store.add(0, 10, &[key(1, 1, 1, 0), key(1, 2, 2, 100)]).expect("added");
-    store.add(10, 20, &[key(1, 3, 11, 900)]).expect("added");
-    assert!(!store.maintain(at(1_099)).expect("kept"));
+    store.add(0, 10, &[key(1, 1, 1, 0), key(1, 2, 2, 100)], &mut || ()).expect("added");
+    store.add(10, 20, &[key(1, 3, 11, 900)], &mut || ()).expect("added");
+    assert!(!store.maintain(at(1_099), &mut || ()).expect("kept"));
     holds(&store, &[key(1, 1, 1, 0), key(1, 2, 2, 100), key(1, 3, 11, 900)]);
-    assert!(store.maintain(at(1_100)).expect("dropped"));
+    assert!(store.maintain(at(1_100), &mut || ()).expect("dropped"));
     assert_eq!(store.find(1, hash(1), 20).expect("readable"), None);
     holds(&store, &[key(1, 3, 11, 900)]);
-    assert!(store.maintain(at(1_900)).expect("dropped") && store.maintain(at(1_900)).expect("joined"));
-    assert!(!store.maintain(at(1_900)).expect("done"));
+    assert!(
+        store.maintain(at(1_900), &mut || ()).expect("dropped")
+            && store.maintain(at(1_900), &mut || ()).expect("joined")
+    );
+    assert!(!store.maintain(at(1_900), &mut || ()).expect("done"));
     for _ in 0..2 {
         assert_eq!((store.covers(), store.figures().runs, store.is_empty()), (20, 1, true));
         drop(store);
@@ -117,8 +120,8 @@ fn runs_of_like_size_are_joined_and_far_times_are_not() {
     let store = open(directory.path());
     let all = keys(0..64_000, 7);
     for (number, part) in (0u64..).zip(all.chunks(1_000)) {
-        store.add(number * 10, number * 10 + 10, part).expect("added");
-        while store.maintain(at(7)).expect("joined") {}
+        store.add(number * 10, number * 10 + 10, part, &mut || ()).expect("added");
+        while store.maintain(at(7), &mut || ()).expect("joined") {}
     }
     assert!(store.figures().runs <= 10, "{:?}", store.figures());
     assert_eq!(store.figures().keys, 64_000);
@@ -130,8 +133,8 @@ fn runs_of_like_size_are_joined_and_far_times_are_not() {
     let store = open(directory.path());
     for number in 0..8 {
         let millis = i64::try_from(number).expect("small") * 200;
-        store.add(number, number + 1, &[key(1, number, number, millis)]).expect("added");
-        assert!(!store.maintain(at(0)).expect("nothing to do"), "600 ms are more than a quarter");
+        store.add(number, number + 1, &[key(1, number, number, millis)], &mut || ()).expect("added");
+        assert!(!store.maintain(at(0), &mut || ()).expect("nothing to do"), "600 ms are more than a quarter");
     }
 }
 
@@ -141,8 +144,8 @@ fn a_run_is_never_larger_than_its_bound() {
     let bounded = Options { run_keys_max: 2_000, ..options() };
     let store = KeyStore::open(directory.path(), bounded).expect("it opens");
     for (number, part) in (0u64..).zip(keys(0..7_800, 7).chunks(600)) {
-        store.add(number, number + 1, part).expect("added");
-        assert!(!store.maintain(at(7)).expect("nothing to do"));
+        store.add(number, number + 1, part, &mut || ()).expect("added");
+        assert!(!store.maintain(at(7), &mut || ()).expect("nothing to do"));
     }
 }
 
@@ -153,7 +156,7 @@ fn without_memory_for_filters_they_are_read_from_disk() {
     let mut store = KeyStore::open(directory.path(), frugal.clone()).expect("it opens");
     let all = keys(0..60_000, 7);
     for (number, part) in (0u64..).zip(all.chunks(20_000)) {
-        store.add(number, number + 1, part).expect("added");
+        store.add(number, number + 1, part, &mut || ()).expect("added");
     }
     for _ in 0..2 {
         let held = store.figures().filter_bytes;
@@ -172,7 +175,7 @@ fn without_memory_for_filters_they_are_read_from_disk() {
 fn filters_say_no_nearly_always() {
     let directory = directory();
     let store = open(directory.path());
-    store.add(0, 1, &keys(0..50_000, 7)).expect("added");
+    store.add(0, 1, &keys(0..50_000, 7), &mut || ()).expect("added");
     let wrong = (50_000..150_000).filter(|number| store.may_hold(3, hash(*number))).count();
     assert!(wrong < 2_500, "{wrong} of 100 000");
     let bytes = store.figures().filter_bytes;
@@ -188,11 +191,11 @@ fn leftovers_of_a_crash_are_cleared_away() {
     let all = keys(0..400, 7);
     let mut parts = Vec::new();
     for (number, part) in (0u64..).zip(all.chunks(100)) {
-        store.add(number, number + 1, part).expect("added");
+        store.add(number, number + 1, part, &mut || ()).expect("added");
         let name = format!("keys-{number:020}-{:020}.run", number + 1);
         parts.push((path.join(&name), fs::read(path.join(&name)).expect("read")));
     }
-    while store.maintain(at(7)).expect("joined") {}
+    while store.maintain(at(7), &mut || ()).expect("joined") {}
     assert_eq!(files(path, ".run"), 1);
     drop(store);
     for (part, bytes) in &parts {
@@ -223,7 +226,7 @@ fn a_missing_run_is_a_gap_until_it_is_added_again() {
     let store = open(directory.path());
     let all = keys(0..300, 7);
     for (number, part) in (0u64..).zip(all.chunks(100)) {
-        store.add(number * 10, number * 10 + 10, part).expect("added");
+        store.add(number * 10, number * 10 + 10, part, &mut || ()).expect("added");
     }
     drop(store);
     fs::remove_file(directory.path().join(format!("keys-{:020}-{:020}.run", 10, 20))).expect("removed");
@@ -233,7 +236,7 @@ fn a_missing_run_is_a_gap_until_it_is_added_again() {
     holds(&store, &all[..100]);
     holds(&store, &all[200..]);
     assert!(matches!(store.find(9, hash(9), 30), Err(Error::Incomplete { covers: 10, needed: 30 })));
-    store.add(10, 20, &all[100..200]).expect("added");
+    store.add(10, 20, &all[100..200], &mut || ()).expect("added");
     assert_eq!((store.covers(), store.find(9, hash(9), 30).expect("complete")), (30, None));
     holds(&store, &all);
 }
@@ -244,7 +247,7 @@ fn a_run_is_read_and_written_as_ever() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1.run");
     let directory = directory();
     let keys: Vec<SpilledKey> = (0..100).map(|number| key(u128::MAX - 5, number, number, -7)).collect();
-    open(directory.path()).add(0, 4_096, &keys).expect("added");
+    open(directory.path()).add(0, 4_096, &keys, &mut || ()).expect("added");
     let name = format!("keys-{:020}-{:020}.run", 0, 4_096);
     let written = fs::read(directory.path().join(&name)).expect("read");
     if !golden.exists() && std::env::var_os("AGENTPAY_WRITE_GOLDEN").is_some() {
@@ -271,7 +274,7 @@ fn a_store_is_open_once_at_a_time() {
 fn a_cleared_store_is_empty_for_good() {
     let directory = directory();
     let store = open(directory.path());
-    store.add(0, 9, &keys(0..10, 7)).expect("added");
+    store.add(0, 9, &keys(0..10, 7), &mut || ()).expect("added");
     store.clear().expect("cleared");
     assert_eq!((store.covers(), files(directory.path(), ".run")), (0, 0));
     drop(store);

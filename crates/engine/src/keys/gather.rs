@@ -28,6 +28,9 @@ pub(super) struct Gathered {
     pub(super) end: u64,
 }
 
+/// Records between two breaths: some ten microseconds of work.
+const BREATH_RECORDS: usize = 64;
+
 /// Gathers from `from` on, up to `to` or the durable end, until there are `most` keys or a few more. Keys that were used
 /// before `expired` are left out. `from` and `to` are positions where records begin, or the durable end of once.
 pub(super) fn gather(
@@ -36,6 +39,7 @@ pub(super) fn gather(
     to: u64,
     most: usize,
     expired: Timestamp,
+    breathe: &mut dyn FnMut(),
 ) -> Result<Gathered, GatherError> {
     let mut tail = reader.tail(Lsn::new(from));
     let mut gathered = Gathered { keys: Vec::new(), end: from };
@@ -45,7 +49,10 @@ pub(super) fn gather(
             Ok(None) | Err(ReadError::Ended) => break,
             Err(source) => return Err(GatherError::Log { from: gathered.end, source }),
         };
-        for (lsn, payload) in batch.records().take_while(|(lsn, _)| lsn.get() < to) {
+        for (number, (lsn, payload)) in batch.records().take_while(|(lsn, _)| lsn.get() < to).enumerate() {
+            if number % BREATH_RECORDS == 0 {
+                breathe();
+            }
             let view = journal::view(payload).map_err(|source| GatherError::Record { lsn, source })?;
             let owner = match view.owner() {
                 Owner::Wallet(wallet) => wallet.raw(),

@@ -34,6 +34,9 @@ use crate::{refusal::Refusal, wallet::Command};
 /// at full speed while some are moved.
 const HEADROOM_MIN: u64 = 100_000;
 
+/// Keys that are gathered for one run: bounds the memory that moving them takes, some 200 bytes each.
+const RUN_KEYS_MAX: usize = 125_000;
+
 /// What an engine does with idempotency keys.
 #[derive(Clone, Debug)]
 pub struct KeyOptions {
@@ -197,33 +200,48 @@ impl Keys {
         self.signalled.notify_one();
     }
 
-    /// Moves the keys of the oldest records in memory into a run and the floor behind them. False when there are none
-    /// that are durable. The owners have to forget them next.
-    pub(crate) fn spill_step(&self, reader: &Reader, now: Timestamp) -> Result<bool, GatherError> {
+    /// Moves the keys of the oldest records in memory, a quarter of what has room, into runs and the floor behind them.
+    /// False when there are none that are durable. The owners have to forget them next.
+    pub(crate) fn spill_step(
+        &self,
+        reader: &Reader,
+        now: Timestamp,
+        breathe: &mut dyn FnMut(),
+    ) -> Result<bool, GatherError> {
         let Some(store) = &self.store else { return Ok(false) };
-        let most = usize::try_from(self.in_memory_max / 4).unwrap_or(usize::MAX).max(1);
         let floor = self.floor();
-        let gathered = gather::gather(reader, floor, u64::MAX, most, self.expired(now))?;
-        if gathered.end <= floor {
-            return Ok(false);
+        let (mut from, mut moved) = (floor, 0);
+        while moved <= self.in_memory_max / 4 {
+            let gathered =
+                gather::gather(reader, from, u64::MAX, self.run_keys(), self.expired(now), breathe)?;
+            if gathered.end <= from {
+                break;
+            }
+            store.add(from, gathered.end, &gathered.keys, breathe)?;
+            moved += gathered.keys.len() as u64;
+            from = gathered.end;
         }
-        store.add(floor, gathered.end, &gathered.keys)?;
-        self.raise_floor(gathered.end);
-        Ok(true)
+        self.raise_floor(from);
+        Ok(from > floor)
+    }
+
+    /// Keys of a new run.
+    fn run_keys(&self) -> usize {
+        usize::try_from(self.in_memory_max / 4).map_or(RUN_KEYS_MAX, |keys| keys.clamp(1, RUN_KEYS_MAX))
     }
 
     /// Fills what is missing below `to`, from the log.
     pub(crate) fn fill_gaps(&self, reader: &Reader, to: u64, now: Timestamp) -> Result<(), GatherError> {
         let Some(store) = &self.store else { return Ok(()) };
-        let most = usize::try_from(self.in_memory_max / 4).unwrap_or(usize::MAX).max(1);
         for (mut from, end) in store.gaps(to) {
             tracing::warn!(from, end, "idempotency keys of a part of the log are read from it again");
             while from < end {
-                let gathered = gather::gather(reader, from, end, most, self.expired(now))?;
+                let gathered =
+                    gather::gather(reader, from, end, self.run_keys(), self.expired(now), &mut || ())?;
                 if gathered.end <= from {
                     return Err(GatherError::Short { from, end });
                 }
-                store.add(from, gathered.end, &gathered.keys)?;
+                store.add(from, gathered.end, &gathered.keys, &mut || ())?;
                 from = gathered.end;
             }
         }
@@ -258,6 +276,11 @@ impl Keys {
     /// Sets the count after recovery.
     pub(crate) fn set_in_memory(&self, held: u64) {
         self.in_memory.store(held, Ordering::Relaxed);
+    }
+
+    /// Whether what is in memory is half way to where admission closes: then it is moved as fast as it goes.
+    pub(crate) fn hurries(&self) -> bool {
+        self.in_memory() >= self.in_memory_max.saturating_add(self.in_memory_max.max(HEADROOM_MIN) / 2)
     }
 
     /// Whether more is in memory than should be.

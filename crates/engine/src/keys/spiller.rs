@@ -14,8 +14,10 @@ use crate::{directory, shared::Shared};
 
 /// How often it looks when nobody asks. Runs are dropped with this delay.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A third of a payment's share of a core when both want it: enough to keep up with a full node.
+const NICENESS: i32 = 5;
 /// Agents that are asked to forget in one message.
-const AGENTS_AT_ONCE: usize = 1_024;
+const AGENTS_AT_ONCE: usize = 256;
 
 pub(crate) struct Spiller {
     keys: Arc<Keys>,
@@ -49,6 +51,10 @@ impl Spiller {
 }
 
 fn run(shared: &Weak<Shared>, keys: &Keys, directory: &directory::Handle) {
+    // On Linux niceness belongs to a thread although POSIX gives it to the process.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::warn!(%error, NICENESS, "idempotency keys are moved to disk at normal priority");
+    }
     while keys.wait(PAUSE) {
         let Some(shared) = shared.upgrade() else { return };
         if let Err(error) = tend(&shared, directory) {
@@ -65,13 +71,20 @@ fn tend(shared: &Arc<Shared>, directory: &directory::Handle) -> Result<(), Gathe
     if store.discard_damaged()? > 0 || store.covers() < keys.floor() {
         keys.fill_gaps(&reader, keys.floor(), shared.clock.now())?;
     }
+    // Niceness decides who gets how much, not who waits: a thread that computes may keep its core for milliseconds while a
+    // payment wants it. So it is offered every few entries, unless room for keys gets short.
+    let mut breathe = || {
+        if !keys.hurries() {
+            std::thread::yield_now();
+        }
+    };
     if keys.is_over() {
-        while keys.should_go_on() && keys.spill_step(&reader, shared.clock.now())? {
-            shared.registry.forget_keys(keys);
+        while keys.should_go_on() && keys.spill_step(&reader, shared.clock.now(), &mut breathe)? {
+            shared.registry.forget_keys(keys, &mut breathe);
             forget_of_agents(keys, directory);
         }
     }
-    while store.maintain(shared.clock.now())? {}
+    while store.maintain(shared.clock.now(), &mut breathe)? {}
     Ok(())
 }
 

@@ -8,7 +8,7 @@ fn every_changed_byte_is_seen_or_harmless() {
     let directory = directory();
     let path = directory.path().join(format!("keys-{:020}-{:020}.run", 0, 9));
     let keys = keys(0..200, 7);
-    open(directory.path()).add(0, 9, &keys).expect("added");
+    open(directory.path()).add(0, 9, &keys, &mut || ()).expect("added");
     let sound = fs::read(&path).expect("read");
     let frugal = Options { filter_bytes_max: 0, ..options() };
     let (mut refused, mut failed) = (0, 0);
@@ -38,7 +38,7 @@ fn every_changed_byte_is_seen_or_harmless() {
 fn a_run_of_every_length_is_refused() {
     let directory = directory();
     let path = directory.path().join(format!("keys-{:020}-{:020}.run", 0, 9));
-    open(directory.path()).add(0, 9, &keys(0..200, 7)).expect("added");
+    open(directory.path()).add(0, 9, &keys(0..200, 7), &mut || ()).expect("added");
     let sound = fs::read(&path).expect("read");
     for length in (0..sound.len()).step_by(61).chain([sound.len() + 1, sound.len() + 4_096]) {
         let mut bytes = sound.clone();
@@ -53,7 +53,7 @@ fn a_run_of_every_length_is_refused() {
 fn a_run_under_another_name_is_refused() {
     let directory = directory();
     let store = open(directory.path());
-    store.add(0, 9, &keys(0..10, 7)).expect("added");
+    store.add(0, 9, &keys(0..10, 7), &mut || ()).expect("added");
     drop(store);
     let name = |from, to| directory.path().join(format!("keys-{from:020}-{to:020}.run"));
     fs::rename(name(0, 9), name(0, 10)).expect("renamed");
@@ -63,7 +63,7 @@ fn a_run_under_another_name_is_refused() {
 #[test]
 fn a_newer_version_is_not_taken_for_damage() {
     let directory = directory();
-    open(directory.path()).add(0, 9, &keys(0..10, 7)).expect("added");
+    open(directory.path()).add(0, 9, &keys(0..10, 7), &mut || ()).expect("added");
     let path = directory.path().join(format!("keys-{:020}-{:020}.run", 0, 9));
     let mut bytes = fs::read(&path).expect("read");
     let foot = bytes.len() - 72;
@@ -81,8 +81,8 @@ fn what_a_lookup_found_damaged_can_be_built_again() {
     let directory = directory();
     let store = open(directory.path());
     let (first, second) = (keys(0..300, 7), keys(300..600, 7));
-    store.add(0, 9, &first).expect("added");
-    store.add(9, 18, &second).expect("added");
+    store.add(0, 9, &first, &mut || ()).expect("added");
+    store.add(9, 18, &second, &mut || ()).expect("added");
     let path = directory.path().join(format!("keys-{:020}-{:020}.run", 0, 9));
     let mut bytes = fs::read(&path).expect("read");
     bytes[..4_096 * 4].fill(0);
@@ -92,7 +92,7 @@ fn what_a_lookup_found_damaged_can_be_built_again() {
     assert_eq!(store.discard_damaged().expect("taken out"), 1);
     assert!(matches!(store.find(first[0].owner, first[0].hash, 18), Err(Error::Incomplete { .. })));
     assert_eq!(store.gaps(18), [(0, 9)]);
-    store.add(0, 9, &first).expect("added");
+    store.add(0, 9, &first, &mut || ()).expect("added");
     holds(&store, &first);
     assert_eq!(store.discard_damaged().expect("nothing left"), 0);
     drop(store);

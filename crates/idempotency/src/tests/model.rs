@@ -38,7 +38,7 @@ fn one_life(random: &mut Random) {
                         key(u128::from(random.below(3)), random.below(600), lsn, now)
                     })
                     .collect();
-                store.add(end, to, &added).expect("added");
+                store.add(end, to, &added, &mut || ()).expect("added");
                 for key in added {
                     let name = (key.owner, key.place.item.into());
                     let last = model.entry(name).or_insert(key);
@@ -48,7 +48,7 @@ fn one_life(random: &mut Random) {
                 }
                 end = to;
             }
-            4 | 5 => drop(store.maintain(at(now)).expect("maintained")),
+            4 | 5 => drop(store.maintain(at(now), &mut || ()).expect("maintained")),
             6 => now += i64::try_from(random.below(400)).expect("small"),
             _ => {
                 drop(store);

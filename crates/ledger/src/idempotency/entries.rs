@@ -112,11 +112,17 @@ impl Entries {
                     *self = Entries::default();
                 }
             }
-            Entries::List(_) | Entries::Table(_) if self.iter().all(|entry| entry.lsn >= lsn) => {}
-            Entries::List(_) | Entries::Table(_) => {
-                let mut kept = Entries::default();
-                self.iter().filter(|entry| entry.lsn >= lsn).for_each(|entry| kept.replace(*entry));
-                *self = kept;
+            Entries::Table(table) => {
+                table.retain(|entry| entry.lsn >= lsn);
+                if table.len() <= LISTED_ENTRIES {
+                    *self = Entries::List(table.drain().collect());
+                } else if table.len() < before {
+                    table.shrink_to_fit();
+                }
+            }
+            Entries::List(entries) => {
+                entries.retain(|entry| entry.lsn >= lsn);
+                entries.shrink_to_fit();
             }
         }
         before.saturating_sub(self.len())

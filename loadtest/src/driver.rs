@@ -4,7 +4,8 @@
 //! A closed loop sends the next request from the same iteration that saw the answer, so a request costs one `read`,
 //! one `write` and a share of one `epoll_wait`.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
@@ -14,7 +15,9 @@ use rustix::event::{Timespec, epoll};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::connection::{Connection, Received};
-use crate::{Answer, Error, Next, Outcome, Pace, Plan, Workload};
+use crate::progress::MOMENT_EVERY;
+use crate::timeline::Timeline;
+use crate::{Answer, Error, Moment, Next, Outcome, Pace, Plan, Unwatched, Watch, Workload};
 
 /// Readiness events taken per wait. More would delay the first answer's successor, fewer cost system calls.
 const EVENTS_MAX: usize = 256;
@@ -22,6 +25,10 @@ const EVENTS_MAX: usize = 256;
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// The longest sleep, so that the end of a run is noticed even if nothing happens.
 const WAIT_MAX: Duration = Duration::from_millis(50);
+/// How often a connection that cannot be opened is tried again, while there is patience.
+const RECONNECT_EVERY: Duration = Duration::from_millis(20);
+/// A run without an end is given up when nothing was answered for this long.
+const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// Carries out `plan` with the requests of `workload` on the calling thread.
 ///
@@ -29,28 +36,57 @@ const WAIT_MAX: Duration = Duration::from_millis(50);
 /// The plan is unusable, the target cannot be reached at the start, or all connections were lost for good.
 /// Unexpected answers are not errors; they are in the outcome.
 pub fn run<W: Workload>(plan: &Plan, workload: &mut W) -> Result<Outcome, Error> {
+    run_watched(plan, workload, &mut Unwatched)
+}
+
+/// The same, told to a watcher as it goes on.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_watched<W: Workload>(
+    plan: &Plan,
+    workload: &mut W,
+    watch: &mut dyn Watch,
+) -> Result<Outcome, Error> {
     plan.validate()?;
     // A timer slack of 1 ns keeps the kernel from rounding an open loop's waits up to 50 µs.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1))
         .map_err(|errno| poll_error("set the timer slack", errno.into()))?;
     let mut driver = Driver::open(plan, workload)?;
-    driver.drive()?;
-    Ok(driver.outcome)
+    let driven = driver.drive(watch);
+    watch.phase_ends();
+    driven.map(|()| driver.into_outcome())
 }
 
 struct Driver<'a, W> {
     plan: &'a Plan,
     workload: &'a mut W,
     epoll: OwnedFd,
-    /// `None`: lost and not to be had again.
+    /// `None`: lost, and to be opened again if it is resting.
     connections: Vec<Option<Connection>>,
     /// Open loop: connections without a request, longest idle first.
     idle: VecDeque<usize>,
+    /// Connections that wait for a time: the workload paused them, or they are to be opened again.
+    resting: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Connections in `resting`: one that is paused and then lost must not wake twice.
+    is_resting: Vec<bool>,
     in_flight: usize,
+    last_answer: Instant,
+    /// Set while no connection could be opened.
+    unreachable_since: Option<Instant>,
     window: Window,
     /// Open loop: index of the next request to start.
     next_index: u64,
+    timeline: Timeline,
     outcome: Outcome,
+}
+
+/// What became of a connection that was asked to send.
+#[derive(PartialEq, Eq)]
+enum Start {
+    Sent,
+    Paused,
+    Finished,
 }
 
 /// The times that divide a run.
@@ -91,20 +127,26 @@ impl<'a, W: Workload> Driver<'a, W> {
             workload,
             epoll,
             idle: (0..connections.len()).collect(),
+            is_resting: vec![false; connections.len()],
             connections,
+            resting: BinaryHeap::new(),
             in_flight: 0,
+            last_answer: started,
+            unreachable_since: None,
             window,
             next_index: 0,
+            timeline: Timeline::new(plan.total()),
             outcome: Outcome::new(),
         })
     }
 
-    fn drive(&mut self) -> Result<(), Error> {
+    fn drive(&mut self, watch: &mut dyn Watch) -> Result<(), Error> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut shared = vec![0_u8; RECEIVE_BYTES];
         let mut cpu_at_begin = None;
         let mut cpu_at_end = None;
-        if self.plan.pace == Pace::Closed {
+        let mut reporter = Reporter::new(self.window.started);
+        if self.is_closed() {
             for slot in 0..self.connections.len() {
                 self.start(slot, Instant::now());
             }
@@ -117,9 +159,14 @@ impl<'a, W: Workload> Driver<'a, W> {
             if self.window.is_over(now) && cpu_at_end.is_none() {
                 cpu_at_end = Some(thread_cpu_seconds());
             }
+            self.wake_rested(now)?;
             self.start_due(now);
             if self.is_finished(now) {
                 break;
+            }
+            if now >= reporter.due {
+                self.timeline.roll(now - self.window.started);
+                reporter.tell(self, now, watch);
             }
             self.wait(&mut events, now)?;
             for event in events.drain(..) {
@@ -132,10 +179,23 @@ impl<'a, W: Workload> Driver<'a, W> {
         Ok(())
     }
 
+    fn into_outcome(self) -> Outcome {
+        let mut outcome = self.outcome;
+        let end = self.window.end.unwrap_or_else(Instant::now);
+        outcome.timeline = self.timeline.finish(end - self.window.started);
+        outcome.warm_up_seconds = self.plan.warm_up.as_secs_f64();
+        outcome
+    }
+
+    fn is_closed(&self) -> bool {
+        self.plan.pace == Pace::Closed
+    }
+
     /// Nothing is out and nothing will be sent any more, or patience has ended.
     fn is_finished(&self, now: Instant) -> bool {
         match self.window.end {
-            None => self.in_flight == 0,
+            None if now - self.last_answer > STALL_MAX.max(self.plan.patience) => true,
+            None => self.in_flight == 0 && self.resting.is_empty(),
             Some(end) if now < end => false,
             Some(end) => {
                 let nothing_due = self.intended(self.next_index).is_none_or(|intended| intended >= end);
@@ -146,42 +206,74 @@ impl<'a, W: Workload> Driver<'a, W> {
 
     /// Start time of a request of an open loop; `None` in a closed one.
     fn intended(&self, index: u64) -> Option<Instant> {
-        match self.plan.pace {
-            Pace::Closed => None,
-            Pace::Open { requests_per_second } => {
-                Some(self.window.started + Duration::from_secs_f64(index as f64 / requests_per_second))
+        self.plan.intended(index).map(|offset| self.window.started + offset)
+    }
+
+    /// Opens lost connections again and lets paused ones go on, when their time has come.
+    fn wake_rested(&mut self, now: Instant) -> Result<(), Error> {
+        while let Some(Reverse((due, slot))) = self.resting.peek().copied() {
+            if due > now {
+                break;
             }
+            self.resting.pop();
+            self.is_resting[slot] = false;
+            if self.connections[slot].is_none() {
+                self.reopen(slot, "it could not be opened again")?;
+                if self.connections[slot].is_none() {
+                    continue;
+                }
+            }
+            self.go_on(slot, now);
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self, slot: usize, until: Instant) {
+        if !std::mem::replace(&mut self.is_resting[slot], true) {
+            self.resting.push(Reverse((until, slot)));
         }
     }
 
     /// Open loop: sends every request whose time has come, as far as connections are idle.
     fn start_due(&mut self, now: Instant) {
-        let Pace::Open { requests_per_second } = self.plan.pace else { return };
+        if self.is_closed() {
+            return;
+        }
         let horizon = self.window.end.map_or(now, |end| end.min(now));
         while let Some(intended) = self.intended(self.next_index).filter(|intended| *intended <= horizon) {
             if self.window.is_over(intended) {
                 return;
             }
             let Some(slot) = self.idle.pop_front() else {
-                let late = (horizon - intended).as_secs_f64() * requests_per_second;
-                self.outcome.overdue_max = self.outcome.overdue_max.max(whole_number(late) + 1);
+                let due = self.plan.intended_before(horizon - self.window.started);
+                let late = whole_number((due - self.next_index as f64).max(0.0));
+                self.outcome.overdue_max = self.outcome.overdue_max.max(late + 1);
                 return;
             };
-            self.next_index += 1;
-            self.start(slot, intended);
+            // A paused connection did not take the request: it stays due for the next one.
+            if self.start(slot, intended) != Start::Paused {
+                self.next_index += 1;
+            }
         }
     }
 
     /// Lets the workload write the next request for `slot` and sends it.
-    fn start(&mut self, slot: usize, since: Instant) {
-        let Some(connection) = self.connections[slot].as_mut() else { return };
-        if self.workload.next(slot, connection.request_buffer()) == Next::Finished {
-            return;
+    fn start(&mut self, slot: usize, since: Instant) -> Start {
+        let Some(connection) = self.connections[slot].as_mut() else { return Start::Finished };
+        match self.workload.next(slot, connection.request_buffer()) {
+            Next::Finished => Start::Finished,
+            Next::Pause(pause) => {
+                self.rest(slot, Instant::now() + pause);
+                Start::Paused
+            }
+            Next::Send => {
+                self.in_flight += 1;
+                // A failed write is not handled here: the broken socket is reported by the next wait, where `handle`
+                // counts the request as lost. So a server that resets everything cannot make this recurse.
+                let _ = connection.begin(since);
+                Start::Sent
+            }
         }
-        self.in_flight += 1;
-        // A failed write is not handled here: the broken socket is reported by the next wait, where `handle` counts
-        // the request as lost. So a server that resets everything cannot make this recurse.
-        let _ = connection.begin(since);
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>, now: Instant) -> Result<(), Error> {
@@ -193,6 +285,9 @@ impl<'a, W: Workload> Driver<'a, W> {
             && let Some(intended) = self.intended(self.next_index)
         {
             timeout = timeout.min(intended.saturating_duration_since(now));
+        }
+        if let Some(Reverse((due, _))) = self.resting.peek() {
+            timeout = timeout.min(due.saturating_duration_since(now));
         }
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
@@ -223,7 +318,7 @@ impl<'a, W: Workload> Driver<'a, W> {
                 let since = connection.in_flight_since().expect("an answer belongs to a request");
                 let body = connection.body(head, shared);
                 self.outcome.record_status(head.status, body);
-                self.workload.answered(slot, Answer { status: head.status, body });
+                self.workload.answered(slot, Answer { status: head.status, body, replayed: head.replayed });
                 connection.finish();
                 self.in_flight -= 1;
                 self.record(head.status, since, now);
@@ -237,15 +332,16 @@ impl<'a, W: Workload> Driver<'a, W> {
     }
 
     fn record(&mut self, status: u16, since: Instant, now: Instant) {
-        let belongs = match self.plan.pace {
-            Pace::Closed => self.window.contains(now),
-            Pace::Open { .. } => self.window.contains(since),
-        };
+        self.last_answer = now;
+        let success = (200..300).contains(&status);
+        self.timeline.record(now - self.window.started, now - since, success);
+        self.outcome.completed += u64::from(success && self.window.contains(now));
+        let belongs = if self.is_closed() { self.window.contains(now) } else { self.window.contains(since) };
         if !belongs {
             return;
         }
         self.outcome.record_latency(now - since);
-        self.outcome.succeeded += u64::from((200..300).contains(&status));
+        self.outcome.succeeded += u64::from(success);
         if self.window.end.is_none() {
             self.outcome.seconds = (now - self.window.begin).as_secs_f64();
         }
@@ -253,11 +349,12 @@ impl<'a, W: Workload> Driver<'a, W> {
 
     /// What a connection does after its request is over.
     fn go_on(&mut self, slot: usize, now: Instant) {
-        match self.plan.pace {
-            Pace::Closed if self.window.is_over(now) => {}
-            Pace::Closed => self.start(slot, now),
-            Pace::Open { .. } if self.connections[slot].is_some() => self.idle.push_back(slot),
-            Pace::Open { .. } => {}
+        if !self.is_closed() {
+            if self.connections[slot].is_some() {
+                self.idle.push_back(slot);
+            }
+        } else if !self.window.is_over(now) {
+            self.start(slot, now);
         }
     }
 
@@ -271,6 +368,7 @@ impl<'a, W: Workload> Driver<'a, W> {
             self.in_flight -= 1;
             self.outcome.lost += 1;
             self.outcome.lost_cause = Some(cause.clone());
+            self.timeline.record_lost(self.window.started.elapsed());
             self.workload.lost(slot);
         }
         self.reopen(slot, &cause)?;
@@ -283,21 +381,29 @@ impl<'a, W: Workload> Driver<'a, W> {
 
     fn reopen(&mut self, slot: usize, cause: &str) -> Result<(), Error> {
         self.connections[slot] = None;
-        match Connection::open(&self.plan.target) {
-            Ok(connection) => {
-                register(&self.epoll, &connection, slot)?;
-                self.connections[slot] = Some(connection);
-                Ok(())
-            }
-            Err(_) if self.connections.iter().any(Option::is_some) => {
-                self.idle.retain(|idle| *idle != slot);
-                Ok(())
-            }
-            Err(_) => Err(Error::AllConnectionsLost {
-                authority: self.plan.target.authority.clone(),
-                cause: cause.to_owned(),
-            }),
+        if let Ok(connection) = Connection::open(&self.plan.target) {
+            register(&self.epoll, &connection, slot)?;
+            self.connections[slot] = Some(connection);
+            self.unreachable_since = None;
+            return Ok(());
         }
+        self.idle.retain(|idle| *idle != slot);
+        let now = Instant::now();
+        let any_left = self.connections.iter().any(Option::is_some);
+        let unreachable_for =
+            if any_left { Duration::ZERO } else { now - *self.unreachable_since.get_or_insert(now) };
+        if self.plan.patience.is_zero() {
+            if any_left {
+                return Ok(());
+            }
+        } else if unreachable_for <= self.plan.patience {
+            self.rest(slot, now + RECONNECT_EVERY);
+            return Ok(());
+        }
+        Err(Error::AllConnectionsLost {
+            authority: self.plan.target.authority.clone(),
+            cause: cause.to_owned(),
+        })
     }
 
     /// Accounts for what is still out or was never sent.
@@ -316,11 +422,50 @@ impl<'a, W: Workload> Driver<'a, W> {
             }
         }
         self.outcome.unanswered = unanswered.len() as u64;
-        if matches!(self.plan.pace, Pace::Open { .. }) {
+        if !self.is_closed() {
             for since in unanswered {
                 self.outcome.record_latency(now - since);
             }
         }
+    }
+}
+
+/// Tells the watcher how it goes.
+struct Reporter {
+    due: Instant,
+    last: Instant,
+    succeeded: u64,
+}
+
+impl Reporter {
+    fn new(started: Instant) -> Reporter {
+        Reporter { due: started + MOMENT_EVERY, last: started, succeeded: 0 }
+    }
+
+    fn tell<W>(&mut self, driver: &Driver<'_, W>, now: Instant, watch: &mut dyn Watch) {
+        let (succeeded, answers) = driver.outcome.answers();
+        let elapsed = now - driver.window.started;
+        let total = driver.plan.total();
+        let fraction = match (total, driver.plan.expected) {
+            (Some(total), _) => Some(elapsed.as_secs_f64() / total.as_secs_f64()),
+            (None, Some(expected)) => Some(answers as f64 / expected.max(1) as f64),
+            (None, None) => None,
+        };
+        let slice = driver.timeline.last().filter(|slice| slice.succeeded > 0);
+        watch.moment(&Moment {
+            label: driver.plan.label,
+            fraction: fraction.map(|fraction| fraction.min(1.0)),
+            elapsed,
+            total,
+            warming_up: now < driver.window.begin,
+            succeeded,
+            failed: answers - succeeded + driver.outcome.lost,
+            per_second: (succeeded - self.succeeded) as f64 / (now - self.last).as_secs_f64(),
+            p50: slice.map(|slice| slice.p50),
+            p99: slice.map(|slice| slice.p99),
+            connections: driver.connections.iter().flatten().count(),
+        });
+        (self.due, self.last, self.succeeded) = (now + MOMENT_EVERY, now, succeeded);
     }
 }
 

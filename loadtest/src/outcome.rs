@@ -7,6 +7,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use crate::timeline::Slice;
+
 /// Bodies are kept for the report up to this size.
 const SAMPLE_BYTES_MAX: usize = 600;
 
@@ -15,8 +17,11 @@ const SAMPLE_BYTES_MAX: usize = 600;
 pub struct Outcome {
     /// Length of the window.
     pub seconds: f64,
-    /// 2xx answers that belong to the window.
+    /// 2xx answers that belong to the window. Closed loop: by time of completion. Open loop: by intended start, however
+    /// late the answer came.
     pub succeeded: u64,
+    /// 2xx answers that came within the window.
+    pub completed: u64,
     /// Nanoseconds of every answer that belongs to the window, whatever its status. Closed loop: from the send, by
     /// time of completion. Open loop: from the intended start, by intended start.
     pub latency: Histogram<u64>,
@@ -35,6 +40,10 @@ pub struct Outcome {
     pub overdue_max: u64,
     /// Processor time the generator's thread used within the window.
     pub generator_cpu_seconds: f64,
+    /// Length of the warm-up, for reading the timeline.
+    pub warm_up_seconds: f64,
+    /// The whole run in slices, warm-up included.
+    pub timeline: Vec<Slice>,
 }
 
 /// Answers of one status that nobody hoped for.
@@ -53,6 +62,7 @@ impl Outcome {
         Outcome {
             seconds: 0.0,
             succeeded: 0,
+            completed: 0,
             latency,
             statuses: BTreeMap::new(),
             surprises: BTreeMap::new(),
@@ -61,6 +71,8 @@ impl Outcome {
             unanswered: 0,
             overdue_max: 0,
             generator_cpu_seconds: 0.0,
+            warm_up_seconds: 0.0,
+            timeline: Vec::new(),
         }
     }
 
@@ -79,9 +91,17 @@ impl Outcome {
         self.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// 2xx answers per second of the window.
+    /// 2xx answers and all answers of the whole run.
+    pub fn answers(&self) -> (u64, u64) {
+        let of = |wanted: fn(u16) -> bool| {
+            self.statuses.iter().filter(|(status, _)| wanted(**status)).map(|(_, count)| count).sum()
+        };
+        (of(|status| (200..300).contains(&status)), of(|_| true))
+    }
+
+    /// 2xx answers that came within the window, per second.
     pub fn per_second(&self) -> f64 {
-        if self.seconds > 0.0 { self.succeeded as f64 / self.seconds } else { 0.0 }
+        if self.seconds > 0.0 { self.completed as f64 / self.seconds } else { 0.0 }
     }
 
     /// Latency at a quantile between 0 and 1.
@@ -107,6 +127,7 @@ impl Outcome {
         json!({
             "seconds": self.seconds,
             "succeeded": self.succeeded,
+            "completed": self.completed,
             "per_second": self.per_second(),
             "latency_micros": {
                 "mean": self.latency.mean() / 1_000.0,
@@ -123,8 +144,19 @@ impl Outcome {
             "unanswered": self.unanswered,
             "overdue_max": self.overdue_max,
             "generator_cpu_seconds": self.generator_cpu_seconds,
+            "warm_up_seconds": self.warm_up_seconds,
+            "timeline": self.timeline.iter().map(slice_json).collect::<Vec<_>>(),
         })
     }
+}
+
+fn slice_json(slice: &Slice) -> Value {
+    let micros = |duration: Duration| duration.as_nanos() as f64 / 1_000.0;
+    json!({
+        "begin_seconds": slice.begin_seconds, "length_seconds": slice.length_seconds,
+        "succeeded": slice.succeeded, "failed": slice.failed,
+        "p50_micros": micros(slice.p50), "p99_micros": micros(slice.p99), "max_micros": micros(slice.max),
+    })
 }
 
 impl fmt::Display for Outcome {
@@ -133,7 +165,7 @@ impl fmt::Display for Outcome {
         writeln!(
             out,
             "answers 2xx   {:>12} in {:.2} s = {:.0}/s",
-            self.succeeded,
+            self.completed,
             self.seconds,
             self.per_second()
         )?;
@@ -180,6 +212,7 @@ mod tests {
         for millis in 1..=100 {
             outcome.record_status(201, b"");
             outcome.succeeded += 1;
+            outcome.completed += 1;
             outcome.record_latency(Duration::from_millis(millis));
         }
         assert!(outcome.is_clean());

@@ -147,21 +147,32 @@ impl Workload for Batches {
 }
 
 /// Idempotency keys `lt-<seed>-<n>`: about twenty characters, unique within a run.
-struct KeySeries {
+#[derive(Clone)]
+pub(crate) struct KeySeries {
     prefix: String,
     next: u64,
 }
 
 impl KeySeries {
-    fn new(seed: u64) -> KeySeries {
+    pub(crate) fn new(seed: u64) -> KeySeries {
         // Eight digits tell runs apart; more would only make the body longer.
         KeySeries { prefix: format!("lt-{:08x}-", seed & 0xffff_ffff), next: 0 }
     }
 
     fn write_next(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.prefix.as_bytes());
-        out.extend_from_slice(itoa::Buffer::new().format(self.next).as_bytes());
+        self.write(self.next, out);
         self.next += 1;
+    }
+
+    /// The key with this number.
+    pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.prefix.as_bytes());
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// The number of a key of this series.
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+        key.strip_prefix(&self.prefix)?.parse().ok()
     }
 }
 
@@ -172,7 +183,7 @@ fn pair(rng: &mut Rng, count: usize) -> (usize, usize) {
     (first, if second >= first { second + 1 } else { second })
 }
 
-fn write_cents(cents: u64, out: &mut Vec<u8>) {
+pub(crate) fn write_cents(cents: u64, out: &mut Vec<u8>) {
     let mut buffer = itoa::Buffer::new();
     out.extend_from_slice(buffer.format(cents / 100).as_bytes());
     out.push(b'.');
@@ -254,7 +265,7 @@ mod tests {
         let payees: Vec<String> = (0..3).map(|n| format!("wallet_to_{n}")).collect();
         let mut batches = Batches::new(&target(), &payers(1), &payees, 3, 7);
         let body = br#"{"results":[{"status":"completed"},{"error":{}},{"status":"completed"}]}"#;
-        batches.answered(0, Answer { status: 200, body });
+        batches.answered(0, Answer { status: 200, body, replayed: false });
         assert_eq!(batches.unpaid(), 1);
     }
 

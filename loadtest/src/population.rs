@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::{Answer, Error, Next, Plan, RequestTemplate, Target, Workload, run};
+use crate::steps::Steps;
+use crate::{Error, RequestTemplate, Target, Unwatched, Watch};
 
 /// What to create.
 #[derive(Debug, Clone)]
@@ -40,11 +41,23 @@ impl Population {
     /// # Errors
     /// Any answer other than 2xx, an answer without the documented fields, or a lost connection.
     pub fn create(target: &Target, spec: &PopulationSpec) -> Result<Population, Error> {
+        Population::create_watched(target, spec, &mut Unwatched)
+    }
+
+    /// The same, told to a watcher as it goes on.
+    ///
+    /// # Errors
+    /// As [`Population::create`].
+    pub fn create_watched(
+        target: &Target,
+        spec: &PopulationSpec,
+        watch: &mut dyn Watch,
+    ) -> Result<Population, Error> {
         let mut population = Population::default();
-        population.create_agents(target, spec)?;
-        population.open_wallets(target, spec)?;
+        population.create_agents(target, spec, watch)?;
+        population.open_wallets(target, spec, watch)?;
         if let Some(amount) = &spec.fund {
-            population.fund(target, spec.connections, amount)?;
+            population.fund(target, spec.connections, amount, watch)?;
         }
         Ok(population)
     }
@@ -54,7 +67,12 @@ impl Population {
         self.accounts.iter().map(|account| account.wallets.len()).sum()
     }
 
-    fn create_agents(&mut self, target: &Target, spec: &PopulationSpec) -> Result<(), Error> {
+    fn create_agents(
+        &mut self,
+        target: &Target,
+        spec: &PopulationSpec,
+        watch: &mut dyn Watch,
+    ) -> Result<(), Error> {
         const STEP: &str = "create an agent";
         let template = RequestTemplate::post(&target.authority, "/v1/agents", None);
         let accounts = &mut self.accounts;
@@ -71,10 +89,15 @@ impl Population {
             });
             Ok(())
         };
-        Steps::new(STEP, spec.agents, spec.connections, write, read).carry_out(target)
+        Steps::new(STEP, spec.agents, spec.connections, write, read).carry_out(target, watch)
     }
 
-    fn open_wallets(&mut self, target: &Target, spec: &PopulationSpec) -> Result<(), Error> {
+    fn open_wallets(
+        &mut self,
+        target: &Target,
+        spec: &PopulationSpec,
+        watch: &mut dyn Watch,
+    ) -> Result<(), Error> {
         const STEP: &str = "open a wallet";
         let further = spec.wallets_per_agent.saturating_sub(1);
         let templates: Vec<RequestTemplate> = self
@@ -92,10 +115,16 @@ impl Population {
             accounts[index % agents].wallets.push(text(STEP, &parse(STEP, body)?, "id")?);
             Ok(())
         };
-        Steps::new(STEP, further * templates.len(), spec.connections, write, read).carry_out(target)
+        Steps::new(STEP, further * templates.len(), spec.connections, write, read).carry_out(target, watch)
     }
 
-    fn fund(&self, target: &Target, connections: usize, amount: &str) -> Result<(), Error> {
+    fn fund(
+        &self,
+        target: &Target,
+        connections: usize,
+        amount: &str,
+        watch: &mut dyn Watch,
+    ) -> Result<(), Error> {
         const STEP: &str = "fund a wallet";
         let wallets: Vec<(&str, &str)> = self
             .accounts
@@ -112,77 +141,7 @@ impl Population {
             write!(path, "/v1/wallets/{wallet}/fund").expect("writing to a String cannot fail");
             RequestTemplate::post(&target.authority, &path, Some(key)).write(body.as_bytes(), out);
         };
-        Steps::new(STEP, wallets.len(), connections, write, |_, _| Ok(())).carry_out(target)
-    }
-}
-
-/// A counted series of requests of one kind, each of which must succeed.
-struct Steps<W, R> {
-    step: &'static str,
-    wanted: usize,
-    connections: usize,
-    issued: usize,
-    answered: usize,
-    /// Index of the request that each connection has out.
-    current: Vec<usize>,
-    failure: Option<Error>,
-    write: W,
-    read: R,
-}
-
-impl<W, R> Steps<W, R>
-where
-    W: FnMut(usize, &mut Vec<u8>),
-    R: FnMut(usize, &[u8]) -> Result<(), Error>,
-{
-    fn new(step: &'static str, wanted: usize, connections: usize, write: W, read: R) -> Steps<W, R> {
-        let current = vec![0; connections];
-        Steps { step, wanted, connections, issued: 0, answered: 0, current, failure: None, write, read }
-    }
-
-    fn carry_out(mut self, target: &Target) -> Result<(), Error> {
-        if self.wanted == 0 {
-            return Ok(());
-        }
-        run(&Plan::exhaust(target.clone(), self.connections), &mut self)?;
-        match self.failure {
-            Some(failure) => Err(failure),
-            None if self.answered == self.wanted => Ok(()),
-            None => Err(Error::Incomplete {
-                step: self.step,
-                missing: self.wanted - self.answered,
-                wanted: self.wanted,
-            }),
-        }
-    }
-}
-
-impl<W, R> Workload for Steps<W, R>
-where
-    W: FnMut(usize, &mut Vec<u8>),
-    R: FnMut(usize, &[u8]) -> Result<(), Error>,
-{
-    fn next(&mut self, connection: usize, request: &mut Vec<u8>) -> Next {
-        if self.failure.is_some() || self.issued == self.wanted {
-            return Next::Finished;
-        }
-        self.current[connection] = self.issued;
-        (self.write)(self.issued, request);
-        self.issued += 1;
-        Next::Send
-    }
-
-    fn answered(&mut self, connection: usize, answer: Answer<'_>) {
-        let result = if answer.is_success() {
-            self.answered += 1;
-            (self.read)(self.current[connection], answer.body)
-        } else {
-            let body = String::from_utf8_lossy(answer.body).into_owned();
-            Err(Error::Refused { step: self.step, status: answer.status, body })
-        };
-        if let Err(error) = result {
-            self.failure.get_or_insert(error);
-        }
+        Steps::new(STEP, wallets.len(), connections, write, |_, _| Ok(())).carry_out(target, watch)
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Head {
     pub(crate) body_bytes: usize,
     /// The server ends the connection after this answer.
     pub(crate) close: bool,
+    /// `idempotent-replayed: true`.
+    pub(crate) replayed: bool,
 }
 
 /// `None`: the head is not complete yet.
@@ -29,7 +31,7 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<Option<Head>, &'static str> {
     if status < 200 {
         return Err("interim responses are not understood");
     }
-    let mut head = Head { status, head_bytes: end + 4, body_bytes: 0, close: false };
+    let mut head = Head { status, head_bytes: end + 4, body_bytes: 0, close: false, replayed: false };
     let mut length_seen = matches!(status, 204 | 304);
     while !lines.is_empty() {
         let line = take_line(&mut lines);
@@ -43,6 +45,9 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<Option<Head>, &'static str> {
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
                 head.close = value.eq_ignore_ascii_case(b"close");
+            }
+            19 if name.eq_ignore_ascii_case(b"idempotent-replayed") => {
+                head.replayed = value.eq_ignore_ascii_case(b"true");
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 return Err("chunked responses are not understood");
@@ -96,7 +101,7 @@ mod tests {
         for cut in 0..head_bytes {
             assert_eq!(read_head(&whole[..cut]), Ok(None), "cut at {cut}");
         }
-        let expected = Head { status: 201, head_bytes, body_bytes: 12, close: false };
+        let expected = Head { status: 201, head_bytes, body_bytes: 12, close: false, replayed: false };
         for cut in head_bytes..=whole.len() {
             assert_eq!(read_head(&whole[..cut]), Ok(Some(expected)), "cut at {cut}");
         }
@@ -106,7 +111,12 @@ mod tests {
     fn connection_close_and_bodiless_answers_are_seen() {
         let bytes = b"HTTP/1.1 503 Busy\r\nconnection: close\r\ncontent-length:0\r\n\r\n";
         let head = read_head(bytes);
-        assert_eq!(head, Ok(Some(Head { status: 503, head_bytes: bytes.len(), body_bytes: 0, close: true })));
+        let expected =
+            Head { status: 503, head_bytes: bytes.len(), body_bytes: 0, close: true, replayed: false };
+        assert_eq!(head, Ok(Some(expected)));
+        let head =
+            read_head(b"HTTP/1.1 201 Created\r\nIdempotent-Replayed: true\r\ncontent-length: 0\r\n\r\n");
+        assert!(head.is_ok_and(|head| head.is_some_and(|head| head.replayed)));
         let head = read_head(b"HTTP/1.1 204 No Content\r\n\r\n").expect("no length needed");
         assert_eq!(head.map(|head| (head.status, head.body_bytes)), Some((204, 0)));
         assert!(read_head(b"HTTP/1.1 200\r\ncontent-length: 1\r\n\r\n").is_ok_and(|head| head.is_some()));

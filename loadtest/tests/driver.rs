@@ -1,11 +1,13 @@
 //! The driver against small servers that answer in awkward ways. No assertion depends on how long anything takes.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use loadtest::{Answer, Error, Next, Plan, RequestTemplate, Target, Workload, run};
+use loadtest::{
+    Answer, Error, Moment, Next, Pace, Plan, RequestTemplate, Target, Watch, Workload, run, run_watched,
+};
 
 const OK: &[u8] = b"HTTP/1.1 201 Created\r\ncontent-length: 4\r\n\r\nbody";
 
@@ -159,6 +161,7 @@ fn an_open_loop_sends_what_was_intended_and_counts_waiting() {
     let outcome = run(&plan, &mut counted(usize::MAX)).expect("the server answers");
     assert!(outcome.is_clean(), "{outcome}");
     assert_eq!(outcome.succeeded, 50);
+    assert!(outcome.completed < 50, "what came after the window was not served within it: {outcome}");
     assert!(outcome.overdue_max > 0);
     // Service time is at least 20 ms; the last one was intended at 490 ms and served after at least 50 x 20 ms.
     assert!(outcome.latency_at(1.0) >= Duration::from_millis(500), "{outcome}");
@@ -183,4 +186,136 @@ fn a_target_that_is_not_there_is_an_error() {
     drop(listener);
     let result = run(&Plan::exhaust(target, 1), &mut counted(1));
     assert!(matches!(result, Err(Error::Connect { .. })), "{result:?}");
+}
+
+/// A server that answers each connection's first request, closes it, is away for a while, and comes back for good.
+fn server_that_goes_away(connections: usize) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address: SocketAddr = listener.local_addr().expect("a bound address");
+    thread::spawn(move || {
+        let streams: Vec<TcpStream> =
+            listener.incoming().take(connections).map(|stream| stream.expect("a connection")).collect();
+        drop(listener);
+        for mut stream in streams {
+            read_request(&mut stream);
+            stream.write_all(OK).expect("the client reads");
+        }
+        thread::sleep(Duration::from_millis(60));
+        let listener = TcpListener::bind(address).expect("the port is still ours");
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                while read_request(&mut stream) {
+                    stream.write_all(OK).expect("the client reads");
+                }
+            });
+        }
+    });
+    Target::from(address)
+}
+
+/// Pauses after the first answer of each connection.
+struct Pausing {
+    inner: Counted,
+    paused: [bool; 2],
+}
+
+impl Workload for Pausing {
+    fn next(&mut self, connection: usize, request: &mut Vec<u8>) -> Next {
+        if !self.inner.bodies.is_empty() && !std::mem::replace(&mut self.paused[connection], true) {
+            return Next::Pause(Duration::from_millis(20));
+        }
+        self.inner.next(connection, request)
+    }
+
+    fn answered(&mut self, connection: usize, answer: Answer<'_>) {
+        self.inner.answered(connection, answer);
+    }
+
+    fn lost(&mut self, connection: usize) {
+        self.inner.lost(connection);
+    }
+}
+
+#[test]
+fn with_patience_a_run_goes_on_when_the_server_comes_back() {
+    let plan = Plan { patience: Duration::from_secs(60), ..Plan::exhaust(server_that_goes_away(2), 2) };
+    let mut workload = counted(40);
+    let outcome = run(&plan, &mut workload).expect("the server comes back");
+    assert_eq!(outcome.succeeded + outcome.lost, 40, "{outcome}");
+    assert!(outcome.lost <= 2, "only what was out is lost: {outcome}");
+}
+
+#[test]
+fn a_connection_that_is_lost_while_it_pauses_is_asked_once() {
+    let plan = Plan { patience: Duration::from_secs(60), ..Plan::exhaust(server_that_goes_away(2), 2) };
+    let mut workload = Pausing { inner: counted(40), paused: [false; 2] };
+    let outcome = run(&plan, &mut workload).expect("the server comes back");
+    assert_eq!(outcome.succeeded + outcome.lost, 40, "{outcome}");
+}
+
+#[test]
+fn without_patience_a_server_that_stays_away_ends_the_run() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let target = Target::from(listener.local_addr().expect("a bound address"));
+    thread::spawn(move || {
+        let mut stream = listener.incoming().next().expect("a connection").expect("a connection");
+        drop(listener);
+        read_request(&mut stream);
+    });
+    let result = run(&Plan::exhaust(target, 1), &mut counted(5));
+    assert!(matches!(result, Err(Error::AllConnectionsLost { .. })), "{result:?}");
+}
+
+#[test]
+fn a_ramp_sends_what_was_intended() {
+    let target = server(|mut stream| {
+        while read_request(&mut stream) {
+            stream.write_all(OK).expect("the client reads");
+        }
+    });
+    let mut plan = Plan::closed(target, 2, Duration::from_millis(100), Duration::from_millis(400));
+    plan.pace = Pace::Ramp { from_per_second: 100.0, to_per_second: 300.0 };
+    plan.drain = Duration::from_secs(60);
+    let outcome = run(&plan, &mut counted(usize::MAX)).expect("the server answers");
+    assert!(outcome.is_clean(), "{outcome}");
+    // Half a second at 200 per second on average; of these, those within the window are counted.
+    let answers: u64 = outcome.statuses.values().sum();
+    assert_eq!(answers, 100);
+    let in_slices: u64 = outcome.timeline.iter().map(|slice| slice.succeeded).sum();
+    assert!(in_slices <= answers && !outcome.timeline.is_empty(), "{:?}", outcome.timeline);
+}
+
+/// Remembers what it was told.
+#[derive(Default)]
+struct Told {
+    moments: usize,
+    phases: usize,
+    fraction: f64,
+}
+
+impl Watch for Told {
+    fn moment(&mut self, moment: &Moment<'_>) {
+        self.moments += 1;
+        self.fraction = moment.fraction.unwrap_or(-1.0);
+    }
+
+    fn phase_ends(&mut self) {
+        self.phases += 1;
+    }
+}
+
+#[test]
+fn a_watcher_sees_how_far_it_is() {
+    let target = server(|mut stream| {
+        while read_request(&mut stream) {
+            thread::sleep(Duration::from_millis(5));
+            stream.write_all(OK).expect("the client reads");
+        }
+    });
+    let mut told = Told::default();
+    let plan = Plan { expected: Some(100), ..Plan::exhaust(target, 1) };
+    run_watched(&plan, &mut counted(100), &mut told).expect("the server answers");
+    assert!(told.moments > 0, "half a second has moments");
+    assert_eq!(told.phases, 1);
+    assert!((0.0..=1.0).contains(&told.fraction), "{}", told.fraction);
 }

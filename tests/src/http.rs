@@ -44,6 +44,12 @@ impl Request {
         self
     }
 
+    /// The request without headers of that name.
+    pub fn without(mut self, name: &str) -> Request {
+        self.headers.retain(|(known, _)| known != name);
+        self
+    }
+
     pub fn bearer(self, key: &str) -> Request {
         self.header("authorization", &format!("Bearer {key}"))
     }

@@ -12,10 +12,14 @@
 mod account;
 mod document;
 pub mod http;
+mod market;
 mod node;
 mod program;
+mod provider;
 
 pub use account::{Account, PaymentRequest};
 pub use document::{Document, nanos};
+pub use market::{Authorized, eventually};
 pub use node::{ADMIN_TOKEN, DataDir, Exited, Node, NodeBuilder};
 pub use program::{CommandOutput, agentpay, program};
+pub use provider::Provider;

@@ -22,8 +22,8 @@ const SELECTIONS: [&[&str]; 3] = [
 
 pub(crate) fn test() -> Result<()> {
     tools::provide()?;
-    // The system tests start the node as a process of its own.
-    run(cargo(&["build", "--locked", "--package", "agentpay"]))?;
+    // The system tests start the node and the example provider as processes of their own.
+    run(cargo(&["build", "--locked", "--package", "agentpay", "--package", "examples"]))?;
     let mut tally = Tally::default();
     let mut succeeded = true;
     for selection in SELECTIONS {

@@ -21,12 +21,16 @@ use ledger::{Amount, BatchItem, FundCommand, PayCommand, Payee, Rail, Timestamp,
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-struct SystemClock;
+struct SystemClock(Instant);
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         Timestamp::from_millis(i64::try_from(since.as_millis()).expect("in range"))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 
@@ -91,7 +95,7 @@ fn main() {
 
 async fn run(arguments: &Arguments) {
     let engine = start(arguments).await;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock(Instant::now()));
     let (caller, wallets) = populate(&engine, arguments.wallets).await;
     let wallets: Arc<[WalletId]> = wallets.into();
     for (shape, clients, size) in [
@@ -141,7 +145,7 @@ async fn start(arguments: &Arguments) -> Engine {
         storage,
         snapshots,
         None,
-        Arc::new(SystemClock),
+        Arc::new(SystemClock(Instant::now())),
         Arc::new(SystemEntropy),
         Status::new(),
     )

@@ -56,7 +56,7 @@ fn row(shape: &Value, ceiling: &Value, pairs_per_second: f64) -> Result<Row> {
 }
 
 /// Runs a measuring program to its end and reads its lines.
-fn run(program: &Path, arguments: &[String]) -> Result<Vec<Value>> {
+pub(super) fn run(program: &Path, arguments: &[String]) -> Result<Vec<Value>> {
     let output =
         Command::new(program).args(arguments).output().context("cannot start a measuring program")?;
     let stdout = String::from_utf8_lossy(&output.stdout);
@@ -68,6 +68,6 @@ fn run(program: &Path, arguments: &[String]) -> Result<Vec<Value>> {
         .collect()
 }
 
-fn figure(report: &Value, name: &str) -> Result<f64> {
+pub(super) fn figure(report: &Value, name: &str) -> Result<f64> {
     report[name].as_f64().with_context(|| format!("no number `{name}` in {report}"))
 }

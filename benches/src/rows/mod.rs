@@ -6,6 +6,7 @@ mod latency;
 mod log;
 mod memory;
 mod singles;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,7 +32,7 @@ const FUNDS: &str = "1000000000";
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub node: PathBuf,
-    /// Where the programs `floor`, `actor_ceiling` and `engine_pairs` lie.
+    /// Where the programs `floor`, `actor_ceiling`, `engine_pairs` and `engine_tokens` lie.
     pub programs: PathBuf,
     /// Data directories are made here; it must be on the file system to be measured.
     pub work_dir: PathBuf,
@@ -60,11 +61,20 @@ pub enum RowName {
     Memory,
     /// Log bytes per payment and replay speed.
     Log,
+    /// Live tokens of service calls: memory, deadlines, bursts, starts.
+    Tokens,
 }
 
 impl RowName {
-    pub const ALL: [RowName; 6] =
-        [RowName::Singles, RowName::Latency, RowName::Batch, RowName::Engine, RowName::Memory, RowName::Log];
+    pub const ALL: [RowName; 7] = [
+        RowName::Singles,
+        RowName::Latency,
+        RowName::Batch,
+        RowName::Engine,
+        RowName::Memory,
+        RowName::Log,
+        RowName::Tokens,
+    ];
 
     /// Takes the measurement. A name may give several lines.
     pub fn measure(self, settings: &Settings) -> Result<Vec<Row>> {
@@ -75,6 +85,7 @@ impl RowName {
             RowName::Engine => ceilings::measure(settings),
             RowName::Memory => memory::measure(settings),
             RowName::Log => log::measure(settings),
+            RowName::Tokens => tokens::measure(settings),
         }
     }
 }

@@ -54,9 +54,12 @@ pub(crate) enum Command {
     /// Take, list or verify snapshots
     #[command(subcommand)]
     Snapshot(Snapshot),
+    /// The keys that sign payment tokens
+    #[command(subcommand)]
+    Keys(Keys),
     /// Replay the whole log and prove every balance and sum
     Check,
-    /// Create demo agents, wallets and payments on a running node
+    /// Create demo agents, wallets, services and payments on a running node
     Seed(Seed),
     /// Show the configuration
     #[command(subcommand)]
@@ -95,6 +98,21 @@ pub(crate) enum Snapshot {
     List,
     /// Read every snapshot and verify its digest
     Verify,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Show ids and states; the public halves are at /.well-known/jwks.json
+    List,
+    /// Add a key that signs after a while: in the running node if there is one, else offline
+    Rotate(Rotate),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    /// Seconds until the new key signs; whoever keeps the published keys for shorter never meets an unknown one
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    pub active_in: u64,
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +181,8 @@ mod tests {
             ("agentpay snapshot now", "Some(Snapshot(Now"),
             ("agentpay snapshot list --json", "Some(Snapshot(List"),
             ("agentpay snapshot verify", "Some(Snapshot(Verify"),
+            ("agentpay keys list --json", "Some(Keys(List"),
+            ("agentpay keys rotate", "Some(Keys(Rotate(Rotate { active_in: 300"),
             ("agentpay check --json --data-dir d", "Some(Check"),
             ("agentpay seed --url http://127.0.0.1:3100 --agents 5", "Some(Seed(Seed { url: Some("),
             ("agentpay config print", "Some(Config(Print"),
@@ -178,9 +198,13 @@ mod tests {
 
     #[test]
     fn lines_that_are_not() {
-        for line in
-            ["agentpay srve", "agentpay wal", "agentpay seed --agents 1", "agentpay wal stat --listen x"]
-        {
+        for line in [
+            "agentpay srve",
+            "agentpay wal",
+            "agentpay seed --agents 1",
+            "agentpay wal stat --listen x",
+            "agentpay keys rotate --active-in 4",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
         let misplaced = parse("agentpay --listen 127.0.0.1:0 check").expect("clap accepts it");

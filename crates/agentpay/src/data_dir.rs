@@ -7,6 +7,7 @@
 //!   history/       derived index for lists: rebuildable from the log
 //!   keys/          idempotency keys that have no room in memory: rebuildable from the log
 //!   id.key         seals record addresses into ids; belongs to the ledger for ever, goes into backups
+//!   token.keys     sign payment tokens; rotated, goes into backups
 //!   control.sock   exists while a node runs
 //! ```
 //!
@@ -16,9 +17,9 @@
 use crate::exit::{Exit, Failure};
 use crate::id_key::{self, IdKey};
 use rustix::fs::{FlockOperation, flock};
-use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Paths inside a data directory.
@@ -39,6 +40,7 @@ pub(crate) struct OwnedDataDir {
 
 /// Only the user who runs the node may look inside.
 const DIRECTORY_MODE: u32 = 0o700;
+const PRIVATE_FILE_MODE: u32 = 0o600;
 
 impl DataDir {
     /// A directory that must exist already; for commands that only read.
@@ -110,10 +112,43 @@ impl DataDir {
         self.root.join("id.key")
     }
 
+    pub(crate) fn token_keys(&self) -> PathBuf {
+        self.root.join("token.keys")
+    }
+
     /// True when the directory holds a log or a snapshot already.
     pub(crate) fn has_ledger(&self) -> Result<bool, Failure> {
         Ok(has_entries(&self.log())? || has_entries(&self.snapshots())?)
     }
+}
+
+/// Puts a file that only the node's user may read in place of `path`, wholly or not at all, also over a power cut.
+/// `commit` has the last word between the new bytes being durable and them becoming the file.
+pub(crate) fn replace_private_file(
+    path: &Path,
+    contents: &str,
+    commit: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::because(format!("cannot write {}", path.display()), &error);
+    let mut temporary = path.to_owned().into_os_string();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    // A leftover of a process that died here was never used under its name.
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE_FILE_MODE)
+        .open(&temporary)
+        .map_err(failed)?;
+    file.write_all(contents.as_bytes()).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    commit()?;
+    std::fs::rename(&temporary, path).map_err(failed)?;
+    sync_directory(path.parent().expect("the file lies in a directory"))
 }
 
 /// Makes the entries of a directory durable.

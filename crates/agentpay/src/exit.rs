@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Disproved = 7,
     /// The id key is missing or damaged although the log exists.
     IdKey = 8,
+    /// The keys that sign payment tokens are damaged.
+    TokenKeys = 9,
 }
 
 /// Text for `--help`; a test keeps it equal to the enumeration.
@@ -38,7 +40,8 @@ Exit codes:
   5  configuration refused
   6  log failed while running; unanswered requests have an unknown outcome
   7  check found a balance or sum that does not follow from the log
-  8  id key is missing or damaged although the log exists";
+  8  id key is missing or damaged although the log exists
+  9  token keys are damaged";
 
 /// An error with its exit code. The message says what happened and what to do.
 #[derive(Debug)]
@@ -92,6 +95,7 @@ mod tests {
             Exit::LogFailed,
             Exit::Disproved,
             Exit::IdKey,
+            Exit::TokenKeys,
         ];
         for (index, exit) in all.into_iter().enumerate() {
             assert_eq!(exit as usize, index + 1, "codes are dense and fixed");

@@ -7,13 +7,11 @@
 //! The file is two lines of text: `agentpay-id-key-1 <64 hexadecimal digits>` and the first 16 digits of the BLAKE3
 //! hash of the line above, so that a bad copy is noticed.
 
-use crate::data_dir::{DataDir, sync_directory};
+use crate::data_dir::{DataDir, replace_private_file};
 use crate::exit::{Exit, Failure};
 use crate::system::random_bytes;
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The key; never shown.
@@ -33,7 +31,6 @@ impl fmt::Debug for IdKey {
 }
 
 const MAGIC: &str = "agentpay-id-key-1";
-const FILE_MODE: u32 = 0o600;
 
 /// The key of the ledger in `dir`; a new ledger gets a new one. The flag says whether it was born now.
 /// The caller owns the directory.
@@ -53,7 +50,7 @@ pub(crate) fn load_or_create(dir: &DataDir) -> Result<(IdKey, bool), Failure> {
                 ));
             }
             let key = generate();
-            write(&path, &key)?;
+            replace_private_file(&path, &render(&key), || Ok(()))?;
             Ok((key, true))
         }
         Err(error) => Err(Failure::because(format!("cannot read {}", path.display()), &error)),
@@ -62,22 +59,6 @@ pub(crate) fn load_or_create(dir: &DataDir) -> Result<(IdKey, bool), Failure> {
 
 fn generate() -> IdKey {
     IdKey(random_bytes())
-}
-
-fn write(path: &Path, key: &IdKey) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::because(format!("cannot write {}", path.display()), &error);
-    let temporary = path.with_extension("key.new");
-    // A leftover of a start that died here was never used: the name `id.key` did not exist.
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&temporary).map_err(failed)?;
-    file.write_all(render(key).as_bytes()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    std::fs::rename(&temporary, path).map_err(failed)?;
-    sync_directory(path.parent().expect("the key lies in a directory"))
 }
 
 fn render(key: &IdKey) -> String {
@@ -120,7 +101,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<IdKey, Failure> {
     Ok(IdKey(key))
 }
 
-fn check_digits(line: &str) -> String {
+/// What makes a bad copy of `line` noticed.
+pub(crate) fn check_digits(line: &str) -> String {
     blake3::hash(line.as_bytes()).to_hex()[..16].to_owned()
 }
 
@@ -140,7 +122,7 @@ mod tests {
     fn born_once_private_and_readable_again() {
         let (_temp, dir, key) = born();
         let mode = std::fs::metadata(dir.id_key()).expect("exists").permissions().mode();
-        assert_eq!(mode & 0o777, FILE_MODE);
+        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(load_or_create(&dir).expect("readable"), (key.clone(), false));
         assert_eq!(format!("{key:?}"), "IdKey(***)");
     }

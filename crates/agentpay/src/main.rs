@@ -20,9 +20,10 @@ mod system;
 mod telemetry;
 #[cfg(test)]
 mod testing;
+mod token_keys;
 
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand, Snapshot, Wal};
+use cli::{Cli, Command, ConfigCommand, Keys, Snapshot, Wal};
 use config::Loaded;
 use exit::Failure;
 use output::Output;
@@ -62,6 +63,8 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Some(Command::Snapshot(Snapshot::Now)) => commands::snapshot::now(config, output),
         Some(Command::Snapshot(Snapshot::List)) => commands::snapshot::list(config, output),
         Some(Command::Snapshot(Snapshot::Verify)) => commands::snapshot::verify(config, output),
+        Some(Command::Keys(Keys::List)) => commands::keys::list(config, output),
+        Some(Command::Keys(Keys::Rotate(rotate))) => commands::keys::rotate(config, rotate.active_in, output),
         Some(Command::Check) => commands::check::check(config, output),
         Some(Command::Seed(seed)) => commands::seed::seed(config, seed, output),
         Some(Command::Config(ConfigCommand::Print)) => commands::config::print(&loaded, output),

@@ -107,6 +107,11 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
             )?,
             filter_bytes_max: config.ledger.idempotency_filter_bytes_max,
         },
+        clock_jump_max: Duration::from_secs(positive(
+            "x402.clock_jump_max_seconds",
+            config.x402.clock_jump_max_seconds,
+        )?),
+        outage_max: Duration::from_secs(positive("x402.outage_max_seconds", config.x402.outage_max_seconds)?),
         history_wait: Duration::from_millis(config.history.wait_ms),
     })
 }
@@ -154,9 +159,8 @@ pub(crate) fn rules(config: &Config) -> Result<Rules, Refused> {
     .fold(FeeSchedule::default(), |fees, (rail, basis_points)| fees.with(rail, basis_points));
     let faucet_cap = Amount::parse(&ledger.faucet_cap)
         .map_err(|error| Refused(format!("key `ledger.faucet_cap`: {:?}: {error}", ledger.faucet_cap)))?;
-    let retention = ledger.idempotency_retention_seconds.checked_mul(1_000);
-    let idempotency_retention_ms = retention
-        .ok_or_else(|| Refused("key `ledger.idempotency_retention_seconds`: too large".to_owned()))?;
+    let idempotency_retention_ms =
+        milliseconds("ledger.idempotency_retention_seconds", ledger.idempotency_retention_seconds)?;
     let rules = Rules {
         fees,
         faucet_cap,
@@ -164,10 +168,36 @@ pub(crate) fn rules(config: &Config) -> Result<Rules, Refused> {
         wallets_per_agent_max: ledger.wallets_per_agent_max,
         keys_per_agent_max: ledger.keys_per_agent_max,
         currencies,
+        platform_fee_basis_points: config.x402.platform_fee_basis_points,
+        token_ttl_default_ms: milliseconds(
+            "x402.token_ttl_default_seconds",
+            config.x402.token_ttl_default_seconds,
+        )?,
+        token_ttl_max_ms: token_ttl_max_ms(config)?,
+        token_start_within_ms: milliseconds(
+            "x402.token_start_within_seconds",
+            config.x402.token_start_within_seconds,
+        )?,
+        token_complete_within_ms: milliseconds(
+            "x402.token_complete_within_seconds",
+            config.x402.token_complete_within_seconds,
+        )?,
+        services_per_agent_max: config.x402.services_per_agent_max,
         ..Rules::default()
     };
-    rules.validate().map_err(|error| Refused(format!("section [ledger]: {error}")))?;
+    rules.validate().map_err(|error| Refused(format!("sections [ledger] and [x402]: {error}")))?;
     Ok(rules)
+}
+
+/// The longest life of a token, within which retired keys are published.
+fn token_ttl_max_ms(config: &Config) -> Result<u64, Refused> {
+    let most = api::TOKEN_LIFETIME_MAX_SECONDS.unsigned_abs();
+    in_range("x402.token_ttl_max_seconds", config.x402.token_ttl_max_seconds, 1, most)?;
+    milliseconds("x402.token_ttl_max_seconds", config.x402.token_ttl_max_seconds)
+}
+
+fn milliseconds(key: &str, seconds: u64) -> Result<u64, Refused> {
+    seconds.checked_mul(1_000).ok_or_else(|| Refused(format!("key `{key}`: {seconds} is too large")))
 }
 
 fn currency(key: &str, text: &str) -> Result<Currency, Refused> {
@@ -253,6 +283,8 @@ mod tests {
         assert_eq!(options.history_wait, expected.history_wait);
         assert_eq!(options.keys.in_memory_max, expected.keys.in_memory_max);
         assert_eq!(options.keys.filter_bytes_max, expected.keys.filter_bytes_max);
+        assert_eq!(options.clock_jump_max, expected.clock_jump_max);
+        assert_eq!(options.outage_max, expected.outage_max);
         assert_eq!(options.wal.segment_bytes, expected.wal.segment_bytes);
         assert_eq!(options.wal.watermark_after, expected.wal.watermark_after);
         assert_eq!(options.wal.gather_per_record, expected.wal.gather_per_record);
@@ -262,14 +294,25 @@ mod tests {
     #[test]
     fn impossible_values_are_refused_by_name() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 11] = [
+        let cases: [(Change, &str); 13] = [
+            (
+                |config| config.x402.token_ttl_max_seconds = 3_601,
+                "key `x402.token_ttl_max_seconds`: 3601 does not lie between 1 and 3600",
+            ),
+            (
+                |config| config.x402.token_start_within_seconds = u64::MAX,
+                "key `x402.token_start_within_seconds`",
+            ),
             (|config| config.ledger.currencies = vec!["usd".to_owned()], "key `ledger.currencies`: \"usd\""),
             (
                 |config| config.ledger.default_currency = "GBP".to_owned(),
                 "GBP is not among `ledger.currencies`",
             ),
             (|config| config.ledger.faucet_cap = "1e3".to_owned(), "key `ledger.faucet_cap`: \"1e3\""),
-            (|config| config.ledger.fee_card_basis_points = 10_001, "section [ledger]: the fee of rail card"),
+            (
+                |config| config.ledger.fee_card_basis_points = 10_001,
+                "sections [ledger] and [x402]: the fee of rail card",
+            ),
             (|config| config.ledger.idempotency_retention_seconds = u64::MAX, "too large"),
             (|config| config.log.segment_bytes = 513, "section [log]: "),
             (|config| config.history.cache_bytes = 1, "section [history]: "),

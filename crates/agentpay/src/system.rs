@@ -3,11 +3,15 @@
 //! This is the only place of the program that reads the wall clock or asks the system for random bytes.
 
 use ledger::Timestamp;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// UTC from the system clock, in milliseconds.
+/// UTC from the system clock, in milliseconds, and the time since the program first asked for it.
 #[derive(Debug, Default)]
 pub(crate) struct SystemClock;
+
+/// The monotonic clock counts from here.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl engine::Clock for SystemClock {
     fn now(&self) -> Timestamp {
@@ -15,6 +19,15 @@ impl engine::Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
+
+    fn monotonic(&self) -> Duration {
+        BEGUN.elapsed()
+    }
+}
+
+/// UTC from the system clock, in whole seconds.
+pub(crate) fn unix_seconds() -> i64 {
+    engine::Clock::now(&SystemClock).millis().div_euclid(1_000)
 }
 
 /// Random bytes from the kernel.

@@ -11,8 +11,9 @@ use http::{
 
 use crate::respond::{Answer, Reply};
 
-const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, idempotency-key, x-request-id, accept");
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "authorization, content-type, idempotency-key, x-payment-token, x-request-id, accept",
+);
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, idempotent-replayed, retry-after, ratelimit-limit, ratelimit-remaining, ratelimit-reset",
 );

@@ -29,7 +29,7 @@ use crate::{
     metrics::{Outcome, Target},
     request::{self, Query},
     respond::{self, Answer, Reply},
-    routes::{BodyClass, Found, Operation, RateClass, Route},
+    routes::{Auth, BodyClass, Found, Operation, RateClass, Route},
 };
 
 /// One request, ready for its handler.
@@ -215,8 +215,9 @@ impl Gateway {
         at: Timestamp,
     ) -> Result<(Principal, AmountStyle), Problem> {
         let anonymous = route.rate == RateClass::Anonymous;
-        // In production a route for anybody is one for operators.
-        let principal = if anonymous && !self.settings.production {
+        // What is public is told to everybody alike. In production agents are made by operators only.
+        let public = route.auth == Auth::None && !anonymous;
+        let principal = if public || (anonymous && !self.settings.production) {
             Principal::Nobody
         } else {
             auth::identify(headers, engine, self.settings.admin_token_hash.as_ref(), at)?

@@ -10,7 +10,7 @@ use std::{
     future::Future,
     io,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::Waker,
@@ -34,6 +34,7 @@ use crate::{
     routes::Table,
     settings::Settings,
     wire::pulse::Ticks,
+    x402::{catalogue::Catalogue, keys::TokenKeys, remembered::Remembered},
 };
 
 /// Renders the process's metrics.
@@ -57,6 +58,7 @@ pub struct Gateway {
     pub(crate) sources: Sources,
     pub(crate) rates: Rates,
     pub(crate) ids: RequestIds,
+    pub(crate) catalogue: Catalogue,
     pub(crate) ticks: Ticks,
     /// Permits of one KiB each for bodies of batches.
     pub(crate) batch_kibibytes: Arc<Semaphore>,
@@ -69,6 +71,17 @@ pub(crate) struct Attached {
     pub(crate) engine: Engine,
     /// Seals cursors of lists.
     pub(crate) sealer: IdSealer,
+    /// Keys for payment tokens; replaced as a whole by a rotation.
+    pub(crate) token_keys: RwLock<Arc<TokenKeys>>,
+    /// Payment tokens signed lately.
+    pub(crate) remembered: Remembered,
+}
+
+impl Attached {
+    /// The present keys for payment tokens.
+    pub(crate) fn token_keys(&self) -> Arc<TokenKeys> {
+        self.token_keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Rates per client address.
@@ -105,6 +118,7 @@ impl Gateway {
             ids: RequestIds::new(u64::from_le_bytes(random)),
             ticks: Ticks::of(&settings),
             batch_kibibytes: Arc::new(Semaphore::new(batch_kibibytes.min(Semaphore::MAX_PERMITS))),
+            catalogue: Catalogue::default(),
             table: Table::new(),
             metrics: Metrics::new(),
             begun: Instant::now(),
@@ -124,14 +138,27 @@ impl Gateway {
         Self { render_metrics: Some(render), ..self }
     }
 
-    /// Gives the gateway its engine; from now on requests are served.
+    /// Gives the gateway its engine and its keys for payment tokens; from now on requests are served.
     ///
     /// # Panics
     /// A gateway gets one engine in its life.
-    pub fn attach(&self, engine: Engine) {
+    pub fn attach(&self, engine: Engine, token_keys: TokenKeys) {
         let sealer = IdSealer::new(&engine.options().id_key);
-        let first = self.attached.set(Attached { engine, sealer }).is_ok();
+        let token_keys = RwLock::new(Arc::new(token_keys));
+        let first = self
+            .attached
+            .set(Attached { engine, sealer, token_keys, remembered: Remembered::default() })
+            .is_ok();
         assert!(first, "a gateway gets one engine in its life");
+    }
+
+    /// Goes on with another set of keys for payment tokens, after a rotation.
+    ///
+    /// # Panics
+    /// The gateway has no engine yet.
+    pub fn replace_token_keys(&self, token_keys: TokenKeys) {
+        let attached = self.attached.get().expect("keys are replaced on a gateway that serves");
+        *attached.token_keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(token_keys);
     }
 
     /// Serves connections until `shutdown` resolves, then lets requests under way finish for at most

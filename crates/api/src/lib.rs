@@ -13,6 +13,7 @@
 mod address;
 mod auth;
 mod base32;
+mod base64url;
 mod connection;
 mod cors;
 mod csv;
@@ -34,7 +35,9 @@ mod settings;
 mod text;
 mod time;
 mod wire;
+mod x402;
 
 pub use gateway::{Gateway, RenderMetrics, ServeError};
 pub use routes::{Auth, BodyClass, RateClass, Route, Verb, routes};
 pub use settings::{Settings, SettingsError};
+pub use x402::keys::{TOKEN_LIFETIME_MAX_SECONDS, TokenKey, TokenKeys, TokenKeysError};

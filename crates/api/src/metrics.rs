@@ -8,6 +8,7 @@
 //! | `agentpay_http_connections` | |
 //! | `agentpay_http_connections_closed_total` | `reason` (see [`Closed`]) |
 //! | `agentpay_http_batch_payments` | |
+//! | `agentpay_http_payment_tokens_total` | `work` (see [`TokenWork`]) |
 //!
 //! Labels come from the route table and from enums, never from a request. Counters register themselves with their first
 //! event, so that the exporter shows only outcomes that happened; after that an event is one atomic addition.
@@ -106,6 +107,28 @@ impl Closed {
     ];
 }
 
+/// What was done with the text of a payment token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum TokenWork {
+    Signed,
+    /// Recognised by its signature.
+    Verified,
+    /// Recognised without: this process signed it a moment ago.
+    Remembered,
+    /// Not a token of this node.
+    Rejected,
+}
+
+impl TokenWork {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Signed, "signed"),
+        (Self::Verified, "verified"),
+        (Self::Remembered, "remembered"),
+        (Self::Rejected, "rejected"),
+    ];
+}
+
 /// Handles of all metrics.
 pub(crate) struct Metrics {
     labels: Vec<String>,
@@ -115,6 +138,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     closed: [Counter; Closed::ALL.len()],
     batch_payments: Histogram,
+    tokens: [Counter; TokenWork::ALL.len()],
 }
 
 impl Metrics {
@@ -134,6 +158,8 @@ impl Metrics {
                 |(_, reason)| metrics::counter!("agentpay_http_connections_closed_total", "reason" => reason),
             ),
             batch_payments: metrics::histogram!("agentpay_http_batch_payments"),
+            tokens: TokenWork::ALL
+                .map(|(_, work)| metrics::counter!("agentpay_http_payment_tokens_total", "work" => work)),
         }
     }
 
@@ -158,6 +184,11 @@ impl Metrics {
     pub(crate) fn batch(&self, payments: usize) {
         // A batch has at most 10 000 items, which a float holds exactly.
         self.batch_payments.record(u32::try_from(payments).map_or(f64::MAX, f64::from));
+    }
+
+    /// Something was done with a token's text.
+    pub(crate) fn token(&self, work: TokenWork) {
+        self.tokens[work as usize].increment(1);
     }
 
     /// A connection has ended.
@@ -188,6 +219,9 @@ mod tests {
         }
         for (place, (closed, _)) in Closed::ALL.into_iter().enumerate() {
             assert_eq!(closed as usize, place, "{closed:?}");
+        }
+        for (place, (work, _)) in TokenWork::ALL.into_iter().enumerate() {
+            assert_eq!(work as usize, place, "{work:?}");
         }
     }
 

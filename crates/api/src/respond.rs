@@ -87,7 +87,8 @@ impl Reply {
             headers.insert(REPLAYED, TRUE);
         }
         headers.extend(self.extra);
-        headers.insert(CACHE_CONTROL, NO_STORE);
+        // Only what is for everybody says otherwise.
+        headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
         headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         headers.insert(REQUEST_ID, request_id);
         answer

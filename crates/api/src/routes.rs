@@ -14,17 +14,19 @@ use matchit::{Match, Params};
 pub enum Verb {
     Get,
     Post,
+    Patch,
     Delete,
 }
 
 impl Verb {
-    const COUNT: usize = 3;
+    const COUNT: usize = 4;
 
     /// The method's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
     }
@@ -123,6 +125,22 @@ pub(crate) enum Operation {
     PayBatch,
     ListPayments,
     ReadPayment,
+    RegisterService,
+    ListServices,
+    ReadService,
+    ChangeService,
+    DeactivateService,
+    VerifyService,
+    Authorize,
+    VerifyToken,
+    CallStarted,
+    CallAccepted,
+    CallCompleted,
+    CancelToken,
+    ReadToken,
+    ListTokens,
+    Requirements,
+    PublishedKeys,
     TrialBalance,
     Health,
     Readiness,
@@ -135,7 +153,7 @@ pub fn routes() -> &'static [Route] {
     &ROUTES
 }
 
-static ROUTES: [Route; 24] = [
+static ROUTES: [Route; 40] = [
     post(
         "/v1/agents",
         CreateAgent,
@@ -189,6 +207,60 @@ static ROUTES: [Route; 24] = [
     ),
     get("/v1/payments/{payment_id}", ReadPayment, "One payment or funding, for its payer or payee")
         .agent(Scopes::READ),
+    post("/v1/services", RegisterService, "Registers a callable service with its price")
+        .agent(Scopes::PROVIDE)
+        .success(201),
+    get("/v1/services", ListServices, "Active services; at most five seconds old")
+        .agent(Scopes::READ)
+        .parameters(&["category", "verified", "q", "provider", "sort", "limit", "offset"]),
+    get("/v1/services/{service_id}", ReadService, "One service, by id or slug").agent(Scopes::READ),
+    patch("/v1/services/{service_id}", ChangeService, "Changes what is sent about one's own service")
+        .agent(Scopes::PROVIDE),
+    delete(
+        "/v1/services/{service_id}",
+        DeactivateService,
+        "Takes no new authorisations; open tokens live on",
+    )
+    .agent(Scopes::PROVIDE)
+    .success(204),
+    post(
+        "/v1/services/{service_id}/authorize",
+        Authorize,
+        "Holds the price and answers with a payment token",
+    )
+    .agent(Scopes::PAY)
+    .success(201),
+    post("/v1/ops/services/{service_id}/verify", VerifyService, "Marks a service as verified").admin(),
+    post("/v1/x402/verify", VerifyToken, "Redeems a payment token, once").agent(Scopes::PROVIDE),
+    get("/v1/x402/tokens", ListTokens, "Tokens of the agent as consumer or provider, newest first")
+        .agent(Scopes::READ)
+        .parameters(&["role", "status", "created_after", "created_before", "limit", "cursor"]),
+    get("/v1/x402/tokens/{token_id}", ReadToken, "One token, for its consumer or provider")
+        .agent(Scopes::READ),
+    delete(
+        "/v1/x402/tokens/{token_id}",
+        CancelToken,
+        "Cancels a token that was not redeemed; the hold goes back",
+    )
+    .agent(Scopes::PAY),
+    post(
+        "/v1/x402/tokens/{token_id}/call-started",
+        CallStarted,
+        "The call is under way: starts the SLA clock",
+    )
+    .agent(Scopes::PROVIDE),
+    post(
+        "/v1/x402/tokens/{token_id}/call-accepted",
+        CallAccepted,
+        "The request is accepted and being worked on",
+    )
+    .agent(Scopes::PROVIDE),
+    post("/v1/x402/tokens/{token_id}/call-completed", CallCompleted, "The call is done: settles the price")
+        .agent(Scopes::PROVIDE),
+    get("/v1/x402/requirements", Requirements, "What a call of a protected URL costs, and how it is paid")
+        .agent(Scopes::READ)
+        .parameters(&["url"]),
+    get("/.well-known/jwks.json", PublishedKeys, "Public keys of payment tokens"),
     get("/v1/ledger/trial-balance", TrialBalance, "Sum of every account per currency, zero in total").admin(),
     get("/healthz", Health, "Whether the process works"),
     get("/readyz", Readiness, "Whether requests are served, and progress"),
@@ -213,6 +285,10 @@ const fn get(path: &'static str, operation: Operation, summary: &'static str) ->
 
 const fn post(path: &'static str, operation: Operation, summary: &'static str) -> Route {
     Route { verb: Verb::Post, body: BodyClass::Json, ..get(path, operation, summary) }
+}
+
+const fn patch(path: &'static str, operation: Operation, summary: &'static str) -> Route {
+    Route { verb: Verb::Patch, ..post(path, operation, summary) }
 }
 
 const fn delete(path: &'static str, operation: Operation, summary: &'static str) -> Route {
@@ -290,6 +366,7 @@ impl Table {
         let verb = match *method {
             Method::GET | Method::HEAD => Verb::Get,
             Method::POST => Verb::Post,
+            Method::PATCH => Verb::Patch,
             Method::DELETE => Verb::Delete,
             _ => return Found::OtherMethods(&value.allow),
         };
@@ -342,6 +419,10 @@ mod tests {
             (Method::DELETE, "/v1/agents/a/keys/k", "DELETE /v1/agents/{agent_id}/keys/{key_id}"),
             (Method::POST, "/v1/payments/batch", "POST /v1/payments/batch"),
             (Method::GET, "/v1/payments/tx_1", "GET /v1/payments/{payment_id}"),
+            (Method::PATCH, "/v1/services/weather", "PATCH /v1/services/{service_id}"),
+            (Method::PUT, "/v1/services/weather", "allow GET, PATCH, DELETE, HEAD, OPTIONS"),
+            (Method::POST, "/v1/services/a/authorize", "POST /v1/services/{service_id}/authorize"),
+            (Method::GET, "/.well-known/jwks.json", "GET /.well-known/jwks.json"),
             (Method::PUT, "/v1/payments", "allow GET, POST, HEAD, OPTIONS"),
             (Method::GET, "/v1/payments/", "nothing"),
             (Method::GET, "/v1/payments/tx_1/x", "nothing"),
@@ -362,8 +443,8 @@ mod tests {
             assert!((200..=204).contains(&route.success), "{}", label);
             assert!(!route.summary.is_empty() && !route.summary.ends_with('.'), "{}", label);
             assert!(
-                route.verb == Verb::Post || route.body == BodyClass::None,
-                "{}: only POST has a body",
+                matches!(route.verb, Verb::Post | Verb::Patch) || route.body == BodyClass::None,
+                "{}: only POST and PATCH have a body",
                 label
             );
             let needs_agent = matches!(route.auth, Auth::Agent | Auth::Owner);

@@ -21,6 +21,10 @@ impl Clock for StoppedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(1_778_241_600_000)
     }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 struct Zeros;

@@ -34,6 +34,10 @@ impl Clock for Fixed {
     fn now(&self) -> Timestamp {
         AT
     }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl Entropy for Fixed {

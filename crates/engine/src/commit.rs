@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use journal::{Owner, View};
-use ledger::{Account, Fact, Position, Posting, Wallet};
+use journal::{Kind, Owner, View};
+use ledger::{Account, Fact, Position, Posting, Token, TokenReserved, Wallet};
 use tokio::sync::mpsc;
 use wal::{Committed, Event, Lsn};
 
@@ -66,20 +66,49 @@ fn post(shared: &Shared, totals: &mut TotalsAt, lsn: Lsn, view: &View<'_>) {
             if let (Some(currency), Some(change)) = (currency, view.change()) {
                 totals.post_owner(currency, &change);
             }
+            if view.kind() == Kind::TokenReserved
+                && let Fact::TokenReserved(reserved) = owned(view)
+            {
+                bring_to_life(shared, lsn, &reserved);
+            }
         }
+        Owner::Token(token) => {
+            if view.kind() == Kind::TokenEnded
+                && let Fact::TokenEnded(ended) = owned(view)
+            {
+                view.for_each_foreign(|posting| post_foreign(shared, totals, lsn, posting));
+                shared.services.saw(&ended, position(lsn, 0));
+                shared.tokens.closed(token, position(lsn, 0));
+            }
+        }
+        Owner::Service(_) => match owned(view) {
+            Fact::ServiceChanged(changed) => shared.services.publish(lsn, &changed),
+            Fact::TrustChanged(changed) => shared.services.publish_trust(&changed),
+            _ => unreachable!("no other record is owned by a service"),
+        },
+        // The timer thread has applied it when it decided.
+        Owner::Clock => {}
         Owner::Directory(_) => {
-            let fact = view.to_fact().expect("a record that was just written reads back");
-            publish(shared, lsn, &fact);
+            publish(shared, lsn, &owned(view));
         }
     }
 }
 
+fn owned(view: &View<'_>) -> Fact {
+    view.to_fact().expect("a record that was just written reads back")
+}
+
+/// A token exists for others once its reservation is durable; its timer runs from then on.
+fn bring_to_life(shared: &Shared, lsn: Lsn, reserved: &TokenReserved) {
+    let id = position(lsn, 0);
+    shared.tokens.insert(id, Token::reserved(reserved, id));
+    shared.timers.arm(id, reserved.expires_at);
+}
+
 fn post_foreign(shared: &Shared, totals: &mut TotalsAt, lsn: Lsn, posting: Posting) {
     match posting.account {
-        Account::Wallet(wallet)
-            if shared.registry.credit(wallet, posting.delta, position(lsn, posting.item)) =>
-        {
-            totals.post_wallets(posting.currency, posting.delta);
+        Account::Wallet(wallet) if shared.registry.post(wallet, &posting, position(lsn, posting.item)) => {
+            totals.post_wallets(posting.currency, posting.total());
         }
         Account::Wallet(_) => totals.system.post(&Posting { account: SUSPENSE, ..posting }),
         Account::System(_) => totals.system.post(&posting),
@@ -95,7 +124,7 @@ pub(crate) fn position(lsn: Lsn, item: u32) -> Position {
 pub(crate) fn publish(shared: &Shared, lsn: Lsn, fact: &Fact) {
     match fact {
         Fact::AgentCreated(created) => {
-            shared.directory.publish_agent(created.agent, &created.keys);
+            shared.directory.publish_agent(created.agent, &created.operator, &created.keys);
             let wallet = Wallet::open(created.agent, created.currency, None, created.at, position(lsn, 0));
             shared.registry.insert(created.wallet, wallet);
         }
@@ -114,8 +143,15 @@ pub(crate) fn publish(shared: &Shared, lsn: Lsn, fact: &Fact) {
         Fact::KeysRotated(rotated) => {
             shared.directory.publish_rotated(rotated.agent, &rotated.key, rotated.old_expire_at);
         }
-        Fact::Funding(_) | Fact::Payment(_) | Fact::PaymentBatch(_) | Fact::StatusChange(_) => {
-            unreachable!("owned by a wallet, not by the directory")
-        }
+        Fact::Funding(_)
+        | Fact::Payment(_)
+        | Fact::PaymentBatch(_)
+        | Fact::StatusChange(_)
+        | Fact::TokenReserved(_)
+        | Fact::TokenStepped(_)
+        | Fact::TokenEnded(_)
+        | Fact::ServiceChanged(_)
+        | Fact::TrustChanged(_)
+        | Fact::Clock(_) => unreachable!("not owned by the directory"),
     }
 }

@@ -1,9 +1,13 @@
 //! The engine's public face: start, commands, shutdown. Everything a request needs goes through [`Engine`]; nothing
 //! behind it is visible outside this crate.
 
-mod housekeeping;
-
-use std::{future::poll_fn, path::PathBuf, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::Duration,
+};
 
 use history::History;
 use ledger::{
@@ -31,9 +35,11 @@ use crate::{
     refusal::Refusal,
     registry::Handed,
     release::{Decided, Delivery, Parked, Reply, Seat, Undelivered},
+    service::Services,
     shared::Shared,
     snapshots::{self, SnapshotError},
     status::{Phase, Status},
+    timer::{Supervisor, Timekeeper, TimerInbox, TimerStats},
     views::{
         Answer, Caller, EntryView, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, Page, PageRequest,
         PayBatch, PaymentFilter, PaymentReceipt, TimeRange, Transaction, TrialBalance, WalletView,
@@ -43,10 +49,10 @@ use crate::{
 
 /// One partition's ledger: recovered, running, and asked through this handle. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(pub(crate) Arc<Inner>);
 
-struct Inner {
-    shared: Arc<Shared>,
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
     directory: directory::Handle,
     snapshots: Arc<dyn SnapshotStore>,
     /// One snapshot at a time.
@@ -54,6 +60,8 @@ struct Inner {
     reads: Reads,
     follower: Mutex<Option<Follower>>,
     spiller: Mutex<Option<Spiller>>,
+    /// Ends its thread when the engine goes.
+    _timers: Supervisor,
 }
 
 /// Where the history index lives.
@@ -120,14 +128,21 @@ impl Engine {
         delivered.advance(log.end());
         let published = PublishedDirectory::new();
         for agent in rebuilt.agents.values() {
-            published.publish_agent(agent.id, &agent.keys);
+            published.publish_agent(agent.id, &agent.operator, &agent.keys);
         }
         let (events, batches) = mpsc::unbounded_channel();
         // Unbounded, because a batch exists only for admitted commands, and those are bounded.
         let wal = log.start(move |event| drop(events.send(event)))?;
+        let time =
+            Timekeeper::start(clock.clone(), rebuilt.outages, options.clock_jump_max, options.outage_max);
         let shared = Arc::new(Shared {
             rules: options.rules.clone(),
             registry: rebuilt.registry,
+            tokens: rebuilt.tokens,
+            services: Services::recovered(rebuilt.services),
+            time,
+            timers: TimerInbox::default(),
+            timer_stats: TimerStats::default(),
             directory: published,
             keys: Arc::new(keys),
             totals: Mutex::new(rebuilt.totals),
@@ -146,10 +161,27 @@ impl Engine {
         let follower = history.map(|history| Follower::start(history, &shared.wal.reader()));
         let spiller = Mutex::new(Spiller::start(&shared, directory.clone()));
         let reads = Reads::new(shared.clone(), follower.as_ref().map(Follower::history));
+        let indexed = {
+            let reads = reads.clone();
+            move || reads.history_cursor()
+        };
+        let (timers, caught_up) = Supervisor::start(shared.clone(), indexed);
+        // What ran out while nobody was here is decided before anybody is served.
+        if caught_up.await.is_err() {
+            tracing::error!("the timer thread ended before its first round was over");
+        }
         let follower = Mutex::new(follower);
         let snapshotting = tokio::sync::Mutex::default();
-        let engine =
-            Self(Arc::new(Inner { shared, directory, snapshots, snapshotting, reads, follower, spiller }));
+        let engine = Self(Arc::new(Inner {
+            shared,
+            directory,
+            snapshots,
+            snapshotting,
+            reads,
+            follower,
+            spiller,
+            _timers: timers,
+        }));
         engine.spawn_housekeeping();
         status.set_ready();
         Ok(engine)
@@ -191,6 +223,12 @@ impl Engine {
             keys_on_disk: spilled.keys,
             key_files: spilled.runs,
             key_filter_bytes: spilled.filter_bytes,
+            services: shared.services.len() as u64,
+            tokens: shared.tokens.len() as u64,
+            timers: shared.timers.live(),
+            deadlines_fired: shared.timer_stats.fired.load(Ordering::Relaxed),
+            served_until_ms: shared.time.late().millis(),
+            clock_frozen: u64::from(shared.time.is_frozen()),
         }
     }
 
@@ -530,8 +568,17 @@ impl Engine {
         self.0.shared.registry.facts(id).map(|(agent, _)| agent)
     }
 
+    /// Waits until everything up to `position` is delivered.
+    pub(crate) async fn delivered(&self, position: Position) -> Result<(), Refusal> {
+        let shared = self.shared();
+        tokio::select! {
+            () = shared.delivered.reach(position) => Ok(()),
+            () = shared.status.failed() => Err(Refusal::OutcomeUnknown),
+        }
+    }
+
     /// Gives a command to a wallet's owner and waits until the reply may be shown.
-    async fn ask(&self, id: WalletId, command: Command, permit: Permit) -> Result<Reply, Refusal> {
+    pub(crate) async fn ask(&self, id: WalletId, command: Command, permit: Permit) -> Result<Reply, Refusal> {
         let (reply, delivery) = self.decide(id, command, permit).await?;
         delivery.await?;
         settled(Ok(reply))

@@ -19,6 +19,7 @@ mod delivered;
 mod directory;
 mod engine;
 mod follower;
+mod housekeeping;
 mod keys;
 mod metrics;
 mod options;
@@ -27,10 +28,13 @@ mod recovery;
 mod refusal;
 mod registry;
 mod release;
+mod service;
 mod sharded;
 mod shared;
 mod snapshots;
 mod status;
+mod timer;
+mod token;
 mod totals;
 mod views;
 mod wallet;
@@ -38,15 +42,18 @@ mod wallet;
 pub use admission::{AgentMeter, Remaining, RetryAfterMs};
 pub use clock::{Clock, Entropy};
 pub use engine::{Engine, HistoryAt, ShutdownError};
+pub use history::TokenRole;
 pub use keys::KeyOptions;
 pub use options::{Activation, Options};
 pub use recovery::{Audit, StartError, audit};
 pub use refusal::Refusal;
 pub use release::Undelivered;
+pub use service::{RegisterService, ServicePatch, ServiceView};
 pub use snapshots::SnapshotError;
 pub use status::{Phase, Status};
+pub use token::{Authorize, TokenFilter, TokenView, VerifiedToken, VerifyToken};
 pub use views::{
     Answer, Caller, Cursor, EntryView, FundReceipt, Gauges, KeyRecord, LastUse, NewAgent, OpenWallet, Page,
-    PageRequest, PayBatch, PaymentFilter, PaymentReceipt, TimeRange, Transaction, TrialBalance,
-    TrialBalanceRow, WalletView,
+    PageRequest, PayBatch, PaymentFilter, PaymentReceipt, SettlementReceipt, TimeRange, Transaction,
+    TrialBalance, TrialBalanceRow, WalletView,
 };

@@ -28,6 +28,9 @@ pub struct Options {
     pub idle_after: Duration,
     /// Time between snapshots; zero means only at shutdown or when asked for.
     pub snapshot_every: Duration,
+    /// Bytes that a snapshot writes per second while payments go on, so that they do not wait for the disk; zero means as
+    /// fast as it goes. At shutdown nobody waits, and it always goes as fast as it can.
+    pub snapshot_bytes_per_second: u64,
     /// Verified snapshot generations that are kept.
     pub snapshots_kept: usize,
     /// The log's own settings.
@@ -36,6 +39,11 @@ pub struct Options {
     pub activation: Activation,
     /// Where idempotency keys are kept.
     pub keys: KeyOptions,
+    /// A wall clock that is off by more than this is absurd: nothing expires until it is right again.
+    pub clock_jump_max: Duration,
+    /// A start that finds the log older than this does not believe the clock, and nothing expires until somebody has
+    /// looked; a node that was really down for longer is started with a larger value.
+    pub outage_max: Duration,
     /// How long a list waits for the history index to reach what was durable when the request arrived.
     pub history_wait: Duration,
 }
@@ -52,10 +60,13 @@ impl Default for Options {
             in_flight_per_wallet_max: 32_768,
             idle_after: Duration::from_secs(2),
             snapshot_every: Duration::from_secs(300),
+            snapshot_bytes_per_second: 32 << 20,
             snapshots_kept: 2,
             wal: wal::Options::default(),
             activation: Activation::Contended,
             keys: KeyOptions::default(),
+            clock_jump_max: Duration::from_secs(86_400),
+            outage_max: Duration::from_secs(30 * 86_400),
             history_wait: Duration::from_secs(1),
         }
     }

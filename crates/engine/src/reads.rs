@@ -3,16 +3,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use history::{Counterparty, EntryKey, EntryKind, History, PaymentStatus};
-use ledger::{AgentId, Fact, KeyPlace, Payee, PaymentBatch, PaymentId, SealedKind, WalletId, WalletOpened};
+use history::{Counterparty, EntryKey, EntryKind, History, PaymentStatus, TokenRole};
+use ledger::{
+    AgentId, Fact, KeyPlace, Payee, PaymentBatch, PaymentId, Position, SealedKind, ServiceChanged, TokenEnd,
+    TokenReserved, WalletId, WalletOpened,
+};
 use wal::{Lsn, ReadError, Reader};
 
 use crate::{
     refusal::Refusal,
     shared::Shared,
     views::{
-        Cursor, EntryView, FundReceipt, Page, PageRequest, PaymentFilter, PaymentReceipt, TimeRange,
-        Transaction,
+        Cursor, EntryView, FundReceipt, Page, PageRequest, PaymentFilter, PaymentReceipt, SettlementReceipt,
+        TimeRange, Transaction,
     },
 };
 
@@ -80,6 +83,49 @@ impl Reads {
         }
     }
 
+    /// The reservation that a remembered key points at.
+    pub(crate) async fn reserved(&self, lsn: u64) -> Result<TokenReserved, Refusal> {
+        match self.fact(lsn).await? {
+            Fact::TokenReserved(reserved) => Ok(reserved),
+            _ => Err(Refusal::Damaged),
+        }
+    }
+
+    /// The registration that a remembered key points at.
+    pub(crate) async fn service(&self, lsn: u64) -> Result<ServiceChanged, Refusal> {
+        match self.fact(lsn).await? {
+            Fact::ServiceChanged(changed) => Ok(changed),
+            _ => Err(Refusal::Damaged),
+        }
+    }
+
+    /// Reservations in which the agent has this role, newest first.
+    pub(crate) async fn tokens(
+        &self,
+        agent: AgentId,
+        role: TokenRole,
+        range: TimeRange,
+        before: Option<EntryKey>,
+        limit: usize,
+    ) -> Result<history::Page<history::Entry>, Refusal> {
+        let range = range_of(range);
+        self.indexed(move |history| history.tokens(agent, role, before, range, limit)).await
+    }
+
+    /// The record that ended the token that was reserved at `token`. An index that is behind does not know, and says so.
+    pub(crate) async fn token_end(&self, token: Position) -> Result<Option<Position>, Refusal> {
+        if self.history.is_none() {
+            return Ok(None);
+        }
+        let newest = self.shared.delivered.newest();
+        let asked = self.indexed(move |history| Ok((history.token_end(token)?, history.cursor()))).await?;
+        match asked {
+            (Some(end), _) => Ok(Some(end)),
+            (None, cursor) if cursor > newest => Ok(None),
+            (None, _) => Err(Refusal::Overloaded),
+        }
+    }
+
     /// Payments of these wallets, newest first.
     pub(crate) async fn payments(
         &self,
@@ -126,7 +172,8 @@ impl Reads {
         let (before, limit, range) = (page.cursor.map(key_of), page.limit, range_of(range));
         let found = self.indexed(move |history| history.entries(wallet, before, range, limit)).await?;
         let view = |entry: history::Entry| EntryView {
-            payment_id: self.shared.payment_id(entry.lsn, entry.item),
+            payment_id: (!matches!(entry.kind, EntryKind::TokenHeld | EntryKind::TokenReleased))
+                .then(|| self.shared.payment_id(entry.lsn, entry.item)),
             kind: kind_of(entry.kind),
             delta: entry.delta,
             balance_after: entry.balance_after,
@@ -165,7 +212,7 @@ impl Reads {
     }
 
     /// The record at `lsn`, read back from the log.
-    async fn fact(&self, lsn: u64) -> Result<Fact, Refusal> {
+    pub(crate) async fn fact(&self, lsn: u64) -> Result<Fact, Refusal> {
         let reader = self.reader.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let payload = reader.read(Lsn::new(lsn))?;
@@ -200,6 +247,19 @@ impl Reads {
                 let payment = batch.payment(usize::try_from(place.item).ok()?)?;
                 Some(Transaction::Payment(PaymentReceipt { id, payment }))
             }
+            Fact::TokenEnded(ended) if ended.end == TokenEnd::Settled && place.item == 0 => {
+                Some(Transaction::Settlement(SettlementReceipt {
+                    id,
+                    token: self.shared.token_id(ended.token),
+                    service: ended.terms.service,
+                    payer: ended.terms.payer,
+                    payee: ended.terms.payee,
+                    amount: ended.terms.price,
+                    fee: ended.fee,
+                    currency: ended.terms.currency,
+                    at: ended.at,
+                }))
+            }
             _ => None,
         }
     }
@@ -208,6 +268,7 @@ impl Reads {
         let owns = |wallet| self.shared.registry.facts(wallet).is_some_and(|(agent, _)| agent == caller);
         match transaction {
             Transaction::Funding(receipt) => owns(receipt.funding.wallet),
+            Transaction::Settlement(receipt) => owns(receipt.payer) || owns(receipt.payee),
             Transaction::Payment(receipt) => {
                 let payee_owned = match &receipt.payment.payee {
                     Payee::Wallet(payee) => owns(*payee),
@@ -237,5 +298,10 @@ fn kind_of(kind: EntryKind) -> &'static str {
         EntryKind::PaymentSent => "payment_sent",
         EntryKind::PaymentReceived => "payment_received",
         EntryKind::Funding => "funding",
+        EntryKind::TokenHeld => "token_held",
+        EntryKind::TokenReleased => "token_released",
+        EntryKind::TokenPaid => "token_paid",
+        EntryKind::TokenEarned => "token_earned",
+        EntryKind::TokenListed | EntryKind::TokenClosed => unreachable!("no lines of a statement"),
     }
 }

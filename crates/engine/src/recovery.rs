@@ -5,10 +5,10 @@
 
 use std::collections::btree_map::Entry;
 
-use journal::{Owner, Row, View};
+use journal::{Kind, Owner, Row, View};
 use ledger::{
-    Account, Agent, AgentFact, Amount, Currency, Fact, IdempotencyKeys, Position, Posting, Rules, Timestamp,
-    Wallet,
+    Account, Agent, AgentFact, Amount, Currency, Fact, IdempotencyKeys, Outages, Position, Posting, Rules,
+    Timestamp, Token, TokenFact, Wallet,
 };
 use snapshot::{Generation, SnapshotStore};
 use wal::{Log, Lsn, ReplayError};
@@ -18,7 +18,9 @@ use crate::{
     directory::{Agents, apply_agent_fact, forget_keys, remember_agent_fact},
     keys::{GatherError, Keys},
     registry::Registry,
+    service::ServicesState,
     status::Status,
+    token::Tokens,
     totals::{SUSPENSE, TotalsAt},
     wallet::{apply_own, remember_own},
 };
@@ -57,6 +59,9 @@ pub enum StartError {
 pub(crate) struct Rebuilt {
     pub(crate) registry: Registry,
     pub(crate) agents: Agents,
+    pub(crate) tokens: Tokens,
+    pub(crate) services: ServicesState,
+    pub(crate) outages: Outages,
     pub(crate) totals: TotalsAt,
     pub(crate) records: u64,
     /// The last record applied, by the snapshot or by the replay. Every record is some owner's decision.
@@ -139,6 +144,9 @@ impl Rebuilt {
         Self {
             registry: Registry::new(),
             agents: Agents::new(),
+            tokens: Tokens::default(),
+            services: ServicesState::default(),
+            outages: Outages::default(),
             totals: TotalsAt::default(),
             records: 0,
             newest: Lsn::ZERO,
@@ -191,6 +199,18 @@ impl Rebuilt {
                 self.saw(agent.decided);
                 self.agents.insert(agent.id, agent);
             }
+            Row::Token(id, token) => {
+                self.saw(token.decided);
+                self.tokens.insert(id, token);
+            }
+            Row::Service(service) => {
+                self.saw(service.decided);
+                self.services.restore(*service);
+            }
+            Row::Outages(outages) => {
+                self.saw(outages.decided);
+                self.outages = outages;
+            }
             Row::Totals(totals, end) => {
                 self.totals.system = totals;
                 self.totals.end = Lsn::new(end.get());
@@ -240,10 +260,67 @@ impl Rebuilt {
                     return Err(StartError::Orphan { lsn, what: owner.to_string() });
                 }
                 view.for_each_foreign(|posting| self.foreign(lsn, posting));
-                Ok(())
+                if view.kind() == Kind::TokenReserved { self.reserved(lsn, &view) } else { Ok(()) }
             }
             Owner::Directory(_) => self.directory(lsn, &view),
+            Owner::Token(token) => self.token(lsn, token, &view),
+            Owner::Service(_) | Owner::Clock => self.service(lsn, &view),
         }
+    }
+
+    fn reserved(&mut self, lsn: Lsn, view: &View<'_>) -> Result<(), StartError> {
+        let Fact::TokenReserved(reserved) = owned(lsn, view)? else {
+            unreachable!("its kind says what it is")
+        };
+        let id = position(lsn, 0);
+        self.outages.saw(view.at());
+        self.tokens.insert(id, Token::reserved(&reserved, id));
+        Ok(())
+    }
+
+    /// What a token decided. One that has ended is not kept: the record of its end tells all about it.
+    fn token(&mut self, lsn: Lsn, id: Position, view: &View<'_>) -> Result<(), StartError> {
+        let fact = match owned(lsn, view)? {
+            Fact::TokenStepped(fact) => TokenFact::Stepped(fact),
+            Fact::TokenEnded(fact) => TokenFact::Ended(fact),
+            fact => unreachable!("no other record is owned by a token: {fact:?}"),
+        };
+        let place = position(lsn, 0);
+        self.outages.saw(view.at());
+        let ends_now = self.tokens.own(id, |token| {
+            let is_new = place > token.decided;
+            if is_new {
+                token.apply(&fact, place);
+            }
+            is_new && !token.status.is_open()
+        });
+        let orphan = |what: String| Err(StartError::Orphan { lsn, what });
+        match ends_now {
+            None => return orphan(format!("the token reserved at {id}")),
+            Some(true) => self.tokens.forget(id),
+            Some(false) => {}
+        }
+        if let TokenFact::Ended(ended) = &fact {
+            if !self.services.saw(ended, place) {
+                return orphan(ended.terms.service.to_string());
+            }
+            view.for_each_foreign(|posting| self.foreign(lsn, posting));
+        }
+        Ok(())
+    }
+
+    fn service(&mut self, lsn: Lsn, view: &View<'_>) -> Result<(), StartError> {
+        let place = position(lsn, 0);
+        match owned(lsn, view)? {
+            Fact::ServiceChanged(changed) => self.services.apply(&changed, place),
+            Fact::TrustChanged(changed) if self.services.apply_trust(&changed, place) => {}
+            Fact::Clock(fact) => self.outages.apply(&fact, place),
+            fact => {
+                let what = format!("a service that does not exist: {fact:?}");
+                return Err(StartError::Orphan { lsn, what });
+            }
+        }
+        Ok(())
     }
 
     fn foreign(&mut self, lsn: Lsn, posting: Posting) {
@@ -257,7 +334,7 @@ impl Rebuilt {
                 let position = position(lsn, posting.item);
                 let known = self.registry.recover(wallet, |wallet| {
                     if position > wallet.posted {
-                        wallet.credit(posting.delta, position);
+                        wallet.post(posting.delta, posting.held, position);
                     }
                 });
                 if known.is_none() {
@@ -269,8 +346,7 @@ impl Rebuilt {
     }
 
     fn directory(&mut self, lsn: Lsn, view: &View<'_>) -> Result<(), StartError> {
-        let fact = view.to_fact().map_err(|source| StartError::Record { lsn, source })?;
-        match fact {
+        match owned(lsn, view)? {
             Fact::AgentCreated(created) => {
                 let wallet =
                     Wallet::open(created.agent, created.currency, None, created.at, position(lsn, 0));
@@ -302,6 +378,10 @@ impl Rebuilt {
     }
 }
 
+fn owned(lsn: Lsn, view: &View<'_>) -> Result<Fact, StartError> {
+    view.to_fact().map_err(|source| StartError::Record { lsn, source })
+}
+
 /// What an audit found.
 #[derive(Clone, Debug)]
 pub struct Audit {
@@ -311,6 +391,9 @@ pub struct Audit {
     pub end: u64,
     pub wallets: u64,
     pub agents: u64,
+    /// Tokens that have not ended.
+    pub open_tokens: u64,
+    pub services: u64,
     /// Sum of all wallets per currency.
     pub sums: Vec<(Currency, Amount)>,
     pub trial_balance: crate::views::TrialBalance,
@@ -331,6 +414,7 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
     let mut first = Rebuilt { remember_from, ..Rebuilt::empty(rules) };
     first.replay(log, log.begin(), &status, &mut |_| Ok(()))?;
     let mut findings = first.registry.negative();
+    findings.extend(first.registry.held_otherwise(&first.tokens.holds()));
     let mut snapshot = None;
     if let Some((mut second, generation)) = second {
         second.remember_from = remember_from;
@@ -343,6 +427,11 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
             findings.push("the system accounts differ".to_owned());
         }
         findings.extend(agent_differences(&first.agents, &second.agents));
+        findings.extend(first.tokens.differences(&second.tokens));
+        findings.extend(first.services.differences(&second.services));
+        if first.outages.list() != second.outages.list() {
+            findings.push("the outages differ between the replay and the snapshot".to_owned());
+        }
         snapshot = Some(generation.id);
     }
     Ok(Audit {
@@ -350,6 +439,8 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
         end: log.end().get(),
         wallets: first.registry.len() as u64,
         agents: first.agents.len() as u64,
+        open_tokens: first.tokens.open_len(),
+        services: first.services.len() as u64,
         sums: first.totals.wallets.clone(),
         trial_balance: first.totals.trial_balance(),
         snapshot,

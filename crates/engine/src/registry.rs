@@ -5,14 +5,18 @@
 //! an await or another call into the map, and a wallet goes to rest only when nothing waits in its inbox and all it
 //! decided is durable. So nothing can be lost between the two states, and what is read at rest is durable.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
 };
 
 use journal::{RowRef, Scratch};
 use ledger::{
-    AgentId, Amount, Currency, IdempotencyKeys, Position, RestingWallet, Wallet, WalletFields, WalletId,
+    AgentId, Amount, Currency, IdempotencyKeys, Position, Posting, RestingWallet, Wallet, WalletFields,
+    WalletId,
 };
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -186,14 +190,15 @@ impl Registry {
         handle
     }
 
-    /// Posts a credit: in the slot of a wallet at rest, into the inbox of an active one. False when the wallet is
+    /// Posts what somebody else decided: in the slot of a wallet at rest, into the inbox of an active one. False when the wallet is
     /// unknown; the caller then posts to suspense.
     #[must_use]
-    pub(crate) fn credit(&self, id: WalletId, delta: Amount, position: Position) -> bool {
+    pub(crate) fn post(&self, id: WalletId, posting: &Posting, position: Position) -> bool {
+        let (delta, held) = (posting.delta, posting.held);
         let posted = self.slots.read(id, |slot| match slot {
             Slot::AtRest(_) | Slot::Changing => false,
             Slot::Active(handle) => {
-                handle.credit(delta, position);
+                handle.post(delta, held, position);
                 true
             }
         });
@@ -201,8 +206,8 @@ impl Registry {
             || self
                 .slots
                 .write(id, |slot| match slot {
-                    Slot::AtRest(wallet) => wallet.credit(delta, position),
-                    Slot::Active(handle) => handle.credit(delta, position),
+                    Slot::AtRest(wallet) => wallet.post(delta, held, position),
+                    Slot::Active(handle) => handle.post(delta, held, position),
                     Slot::Changing => unreachable!("{CHANGING}"),
                 })
                 .is_some()
@@ -385,6 +390,24 @@ impl Registry {
                 found.push(format!("{id} is below zero"));
             }
         });
+        found
+    }
+
+    /// Wallets that hold something else than `holds` says of their open tokens; only for the audit.
+    pub(crate) fn held_otherwise(&self, holds: &HashMap<WalletId, Amount>) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut met = 0;
+        self.walk_at_rest(|id, wallet| {
+            let expected = holds.get(&id);
+            met += usize::from(expected.is_some());
+            let expected = expected.copied().unwrap_or(Amount::ZERO);
+            if wallet.held != expected {
+                found.push(format!("{id} holds {}, but its open tokens make {expected}", wallet.held));
+            }
+        });
+        if met != holds.len() {
+            found.push(format!("{} open tokens are of wallets that do not exist", holds.len() - met));
+        }
         found
     }
 

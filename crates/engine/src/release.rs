@@ -10,11 +10,16 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use ledger::{Agent, Funding, ItemOutcome, KeyPlace, Payment, PaymentBatch, Position, WalletOpened};
+use ledger::{
+    Agent, Funding, ItemOutcome, KeyPlace, Payment, PaymentBatch, Position, ServiceChanged, TokenReserved,
+    WalletOpened,
+};
 use tokio::sync::oneshot;
 use wal::Lsn;
 
-use crate::{admission::Permit, refusal::Refusal, shared::Shared, status::Phase, views::WalletView};
+use crate::{
+    admission::Permit, refusal::Refusal, shared::Shared, status::Phase, token::TokenView, views::WalletView,
+};
 
 /// What an owner answers.
 #[derive(Debug)]
@@ -31,6 +36,12 @@ pub(crate) enum Reply {
     Wallet(WalletView),
     /// A wallet was opened by this record.
     Opened(Box<WalletOpened>),
+    /// A call was reserved by this record.
+    Reserved(Lsn, Box<TokenReserved>),
+    /// A token as a step left it, and whether the step was taken before.
+    Token(Box<TokenView>, bool),
+    /// A service as it is recorded now; nothing when it stays as it is.
+    Service(Option<Box<ServiceChanged>>),
     /// The directory's answer about an agent.
     Agent(Option<Box<Agent>>),
     /// Done; nothing to tell beyond that.

@@ -99,7 +99,12 @@ impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         }
     }
 
-    /// The same under the exclusive guard, for visitors that change what they see.
+    /// Visits one shard, `0..SHARDS`, under one shared guard: for maps whose entries come and go.
+    pub(crate) fn walk_shard(&self, shard: usize, mut visit: impl FnMut(K, &V)) {
+        self.0[shard].read().chunks.iter().flatten().for_each(|(key, value)| visit(*key, value));
+    }
+
+    /// As [`Self::walk`] under the exclusive guard, for visitors that change what they see.
     pub(crate) fn walk_mut(&self, from: Place, mut visit: impl FnMut(K, &mut V)) -> Option<Place> {
         let mut shard = self.0.get(from.shard)?.write();
         match shard.chunks.get_mut(from.chunk) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ledger::{IdSealer, PaymentId, Position, RecordAddress, Rules, SealedKind};
+use ledger::{IdSealer, PaymentId, Position, RecordAddress, Rules, SealedKind, TokenId};
 use parking_lot::Mutex;
 use wal::Wal;
 
@@ -17,7 +17,10 @@ use crate::{
     refusal::Refusal,
     registry::Registry,
     release::{Companion, Decided, Parked, Reply, Requester},
+    service::Services,
     status::Status,
+    timer::{Timekeeper, TimerInbox, TimerStats},
+    token::Tokens,
     totals::TotalsAt,
 };
 
@@ -26,6 +29,11 @@ pub(crate) struct Shared {
     pub(crate) rules: Rules,
     pub(crate) wal: Wal<Companion>,
     pub(crate) registry: Registry,
+    pub(crate) tokens: Tokens,
+    pub(crate) services: Services,
+    pub(crate) time: Timekeeper,
+    pub(crate) timers: TimerInbox,
+    pub(crate) timer_stats: TimerStats,
     pub(crate) directory: PublishedDirectory,
     pub(crate) keys: Arc<Keys>,
     pub(crate) totals: Mutex<TotalsAt>,
@@ -80,6 +88,12 @@ impl Shared {
     pub(crate) fn payment_id(&self, lsn: u64, item: u32) -> PaymentId {
         let address = RecordAddress { partition: self.options.partition, lsn, item };
         PaymentId::from_raw(self.sealer.seal(SealedKind::Payment, address))
+    }
+
+    /// The id of the token whose reservation is the record at `token`.
+    pub(crate) fn token_id(&self, token: Position) -> TokenId {
+        let address = RecordAddress { partition: self.options.partition, lsn: token.get(), item: 0 };
+        TokenId::from_raw(self.sealer.seal(SealedKind::Token, address))
     }
 
     /// A new random number for an id.

@@ -33,6 +33,9 @@ pub(crate) fn take(
     store: &dyn SnapshotStore,
     runtime: &Runtime,
 ) -> Result<Generation, SnapshotError> {
+    // No token is forgotten before its row is written: a record above the start may speak of it.
+    shared.tokens.hold();
+    let _held = Held(shared);
     // Taken before any row: what is delivered from here on is replayed.
     let start = shared.delivered.end();
     let totals = shared.totals.lock().clone();
@@ -45,6 +48,9 @@ pub(crate) fn take(
         taking.wallets_in_use(shared, ids)?;
     }
     taking.agents(directory)?;
+    shared.tokens.rows(|bytes, decided| taking.row(bytes, decided))?;
+    taking.services(shared)?;
+    taking.outages(shared)?;
     let mut scratch = Scratch::default();
     journal::encode_row(RowRef::Totals(&totals.system, Position::new(totals.end.get())), &mut scratch);
     taking.writer.put(scratch.bytes())?;
@@ -77,6 +83,15 @@ pub(crate) fn take(
     Ok(generation)
 }
 
+/// Keeps tokens in memory until the snapshot is done with them.
+struct Held<'s>(&'s Shared);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.tokens.release();
+    }
+}
+
 struct Taking {
     writer: Box<dyn SnapshotWriter>,
     tally: Tally,
@@ -95,6 +110,33 @@ impl Taking {
         self.writer.put(bytes)?;
         self.tally.wallet(facts);
         Ok(())
+    }
+
+    fn row(&mut self, bytes: &[u8], decided: Position) -> Result<(), SnapshotError> {
+        self.writer.put(bytes)?;
+        self.tally.decided = self.tally.decided.max(decided);
+        Ok(())
+    }
+
+    fn services(&mut self, shared: &Shared) -> Result<(), SnapshotError> {
+        let mut after = None;
+        loop {
+            let reply = shared.services.rows(after, ASKED_AT_ONCE);
+            for row in &reply.rows {
+                self.row(row, reply.decided)?;
+            }
+            if reply.rows.len() < ASKED_AT_ONCE {
+                return Ok(());
+            }
+            after = reply.last;
+        }
+    }
+
+    fn outages(&mut self, shared: &Shared) -> Result<(), SnapshotError> {
+        let outages = shared.time.outages();
+        let mut scratch = Scratch::default();
+        journal::encode_row(RowRef::Outages(&outages), &mut scratch);
+        self.row(scratch.bytes(), outages.decided)
     }
 
     fn wallets_in_use(&mut self, shared: &Arc<Shared>, ids: &[WalletId]) -> Result<(), SnapshotError> {

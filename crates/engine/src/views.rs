@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use ledger::{
-    AgentId, Amount, Currency, Funding, Key, Payment, PaymentId, Rail, Timestamp, WalletFields, WalletId,
-    WalletOpened, WalletStatus,
+    AgentId, Amount, Currency, Funding, Key, Payment, PaymentId, Rail, ServiceId, Timestamp, TokenId,
+    WalletFields, WalletId, WalletOpened, WalletStatus,
 };
 
 use crate::admission::AgentMeter;
@@ -164,11 +164,28 @@ pub struct FundReceipt {
     pub funding: Funding,
 }
 
+/// A settled call: a payment that a token decided and not its payer's wallet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettlementReceipt {
+    pub id: PaymentId,
+    pub token: TokenId,
+    pub service: ServiceId,
+    pub payer: WalletId,
+    pub payee: WalletId,
+    /// What the payer paid, all in all.
+    pub amount: Amount,
+    /// Part of it that the platform kept from the provider.
+    pub fee: Amount,
+    pub currency: Currency,
+    pub at: Timestamp,
+}
+
 /// What a `tx_` id can name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transaction {
     Payment(PaymentReceipt),
     Funding(FundReceipt),
+    Settlement(SettlementReceipt),
 }
 
 /// Bounds on the time of arrival. Neither bound is in the range.
@@ -213,7 +230,8 @@ pub struct Page<T> {
 /// One line of a wallet's statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryView {
-    pub payment_id: PaymentId,
+    /// `None` for a line that is no payment or funding: a hold that began or was given back.
+    pub payment_id: Option<PaymentId>,
     pub kind: &'static str,
     pub delta: Amount,
     pub balance_after: Amount,
@@ -254,4 +272,15 @@ pub struct Gauges {
     pub key_files: u64,
     /// Memory of the filters of these runs.
     pub key_filter_bytes: u64,
+    pub services: u64,
+    /// Tokens in memory, those that ended lately included.
+    pub tokens: u64,
+    /// Timers that will fire, those that nobody needs any more included.
+    pub timers: u64,
+    /// Deadlines at which an owner was woken.
+    pub deadlines_fired: u64,
+    /// Time up to which deadlines are judged, in UTC milliseconds.
+    pub served_until_ms: i64,
+    /// 1 while the wall clock is not believed and nothing expires.
+    pub clock_frozen: u64,
 }

@@ -56,14 +56,38 @@ pub enum EntryKind {
     PaymentSent,
     PaymentReceived,
     Funding,
+    /// The price of a call is held.
+    TokenHeld,
+    /// A hold was given back.
+    TokenReleased,
+    /// A hold became the provider's: the payer's side, whose available balance does not change by it.
+    TokenPaid,
+    /// The same on the provider's side.
+    TokenEarned,
+    /// No line of a statement: a token in the list of one of its parties.
+    TokenListed,
+    /// No line of a statement: the record that ended a token.
+    TokenClosed,
 }
 
 impl EntryKind {
     pub const fn is_payment(self) -> bool {
         match self {
-            EntryKind::PaymentSent | EntryKind::PaymentReceived => true,
-            EntryKind::Funding => false,
+            EntryKind::PaymentSent
+            | EntryKind::PaymentReceived
+            | EntryKind::TokenPaid
+            | EntryKind::TokenEarned => true,
+            EntryKind::Funding
+            | EntryKind::TokenHeld
+            | EntryKind::TokenReleased
+            | EntryKind::TokenListed
+            | EntryKind::TokenClosed => false,
         }
+    }
+
+    /// Whether it is the payer's line of a payment, which stands for both in a list that has both.
+    pub(crate) const fn is_of_payer(self) -> bool {
+        matches!(self, EntryKind::PaymentSent | EntryKind::TokenPaid)
     }
 }
 
@@ -248,6 +272,12 @@ const fn kind_code(kind: EntryKind) -> u8 {
         EntryKind::PaymentSent => 1,
         EntryKind::PaymentReceived => 2,
         EntryKind::Funding => 3,
+        EntryKind::TokenHeld => 4,
+        EntryKind::TokenReleased => 5,
+        EntryKind::TokenPaid => 6,
+        EntryKind::TokenEarned => 7,
+        EntryKind::TokenListed => 8,
+        EntryKind::TokenClosed => 9,
     }
 }
 
@@ -256,6 +286,12 @@ const fn parse_kind(code: u8) -> Option<EntryKind> {
         1 => Some(EntryKind::PaymentSent),
         2 => Some(EntryKind::PaymentReceived),
         3 => Some(EntryKind::Funding),
+        4 => Some(EntryKind::TokenHeld),
+        5 => Some(EntryKind::TokenReleased),
+        6 => Some(EntryKind::TokenPaid),
+        7 => Some(EntryKind::TokenEarned),
+        8 => Some(EntryKind::TokenListed),
+        9 => Some(EntryKind::TokenClosed),
         _ => None,
     }
 }
@@ -310,7 +346,7 @@ mod tests {
             (Party::External(""), 26),
         ] {
             for rail in Rail::ALL.into_iter().map(Some).chain([None]) {
-                for kind in [EntryKind::PaymentSent, EntryKind::PaymentReceived, EntryKind::Funding] {
+                for kind in (1..=9).filter_map(parse_kind) {
                     let line = Line { kind, rail, ..line(party) };
                     let bytes = encoded(&line, head);
                     assert!(bytes.len() <= bytes_max, "{} bytes for {line:?}", bytes.len());

@@ -28,6 +28,7 @@ mod priority;
 mod query;
 mod recent;
 mod table;
+mod tokens;
 mod varint;
 mod watermark;
 
@@ -40,4 +41,6 @@ pub use error::Error;
 pub use follow::run;
 pub use history::{History, Stat};
 pub use options::Options;
+
 pub use query::{Page, PaymentFilter, PaymentLine, SCANNED_MAX, TimeRange};
+pub use tokens::TokenRole;

@@ -1,11 +1,15 @@
 //! From facts to statement lines. Pure.
 
-use ledger::{Amount, Fact, Funding, ItemOutcome, Payee, PaymentBatch, Rail, Timestamp, WalletId};
+use ledger::{
+    Amount, Fact, Funding, ItemOutcome, Payee, PaymentBatch, Rail, Timestamp, TokenEnd, TokenEnded,
+    TokenReserved, WalletId,
+};
 
 use crate::entry::{EntryKind, Line, Party, PaymentStatus};
+use crate::tokens::{TokenRole, end_key, role_key};
 
 /// Calls `visit` with wallet and item index for every line that `fact` adds to a statement: one for each posting on a
-/// wallet's available balance.
+/// wallet's available balance, one for the payer of a call, and those of the lists of tokens.
 pub(crate) fn for_each_line<E>(
     fact: &Fact,
     mut visit: impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
@@ -18,13 +22,19 @@ pub(crate) fn for_each_line<E>(
         }
         Fact::PaymentBatch(batch) => batch_lines(batch, &mut visit),
         Fact::Funding(funding) => visit(funding.wallet, 0, funding_line(funding)),
+        Fact::TokenReserved(reserved) => reserved_lines(reserved, &mut visit),
+        Fact::TokenEnded(ended) => ended_lines(ended, &mut visit),
         // They open, close or name things and move nothing.
         Fact::AgentCreated(_)
         | Fact::WalletOpened(_)
         | Fact::KeyAdded(_)
         | Fact::KeyRevoked(_)
         | Fact::KeysRotated(_)
-        | Fact::StatusChange(_) => Ok(()),
+        | Fact::StatusChange(_)
+        | Fact::TokenStepped(_)
+        | Fact::ServiceChanged(_)
+        | Fact::TrustChanged(_)
+        | Fact::Clock(_) => Ok(()),
     }
 }
 
@@ -85,6 +95,43 @@ fn payment_lines<E>(
         visit(*payee, item, received)?;
     }
     Ok(())
+}
+
+/// A line of a token that changes what is available by `delta`.
+fn token_line(kind: EntryKind, delta: Amount, other: WalletId, at: Timestamp) -> Line<'static> {
+    let (rail, status) = match kind.is_payment() {
+        true => (Some(Rail::Internal), Some(PaymentStatus::Completed)),
+        false => (None, None),
+    };
+    Line { kind, delta, fee: Amount::ZERO, at, party: Party::Wallet(other), rail, status }
+}
+
+fn reserved_lines<E>(
+    reserved: &TokenReserved,
+    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let (terms, at) = (&reserved.terms, reserved.terms.reserved_at);
+    let held = token_line(EntryKind::TokenHeld, terms.price.negated(), terms.payee, at);
+    visit(terms.payer, 0, held)?;
+    let listed = |other| token_line(EntryKind::TokenListed, Amount::ZERO, other, at);
+    visit(role_key(terms.payer_agent, TokenRole::Consumer), 0, listed(terms.payee))?;
+    visit(role_key(terms.provider, TokenRole::Provider), 0, listed(terms.payer))
+}
+
+fn ended_lines<E>(
+    ended: &TokenEnded,
+    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let (terms, at) = (&ended.terms, ended.at);
+    if ended.end == TokenEnd::Settled {
+        visit(terms.payer, 0, token_line(EntryKind::TokenPaid, Amount::ZERO, terms.payee, at))?;
+        let earned = token_line(EntryKind::TokenEarned, terms.price.minus(ended.fee), terms.payer, at);
+        visit(terms.payee, 0, Line { fee: ended.fee, ..earned })?;
+    } else {
+        visit(terms.payer, 0, token_line(EntryKind::TokenReleased, terms.price, terms.payee, at))?;
+    }
+    let closed = token_line(EntryKind::TokenClosed, Amount::ZERO, terms.payee, at);
+    visit(end_key(ended.token), 0, closed)
 }
 
 fn funding_line(funding: &Funding) -> Line<'_> {

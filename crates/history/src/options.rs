@@ -8,8 +8,8 @@ use crate::Error;
 pub struct Options {
     /// Bytes of blocks of the database kept in memory for reading. Default 64 MiB.
     pub cache_bytes: u64,
-    /// Entries kept in memory before they are written out as one sorted run. Default 262 144: about 20 MiB, and less
-    /// than a second of replay after a crash. Fewer make more and smaller runs, which cost compaction.
+    /// Entries kept in memory before they are written out as one sorted run. Default 524 288: about 40 MiB, and about
+    /// a second of replay after a crash. Fewer make more and smaller runs, which cost compaction.
     pub recent_entries: usize,
     /// Wallets whose newest running balance is kept in memory. Default 262 144. A posting on any other wallet first
     /// reads its newest entry.
@@ -20,7 +20,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_bytes: 64 << 20, recent_entries: 1 << 18, balances: 1 << 18, niceness: 19 }
+        Options { cache_bytes: 64 << 20, recent_entries: 1 << 19, balances: 1 << 18, niceness: 19 }
     }
 }
 

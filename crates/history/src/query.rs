@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 use ledger::{Rail, Timestamp, WalletId};
 
-use crate::entry::{Counterparty, Entry, EntryKey, EntryKind, PaymentStatus, Value, decode_value};
+use crate::entry::{Counterparty, Entry, EntryKey, PaymentStatus, Value, decode_value};
 use crate::recent::Recent;
 use crate::{Error, History};
 
@@ -226,7 +226,7 @@ impl<J: Fn(&Value<'_>) -> Verdict> List<J> {
         if verdict == Verdict::Take {
             let line = PaymentLine { wallet, entry: value.to_entry(key) };
             let is_repeated = self.items.last().is_some_and(|last| last.entry.key() == key);
-            if is_repeated && line.entry.kind == EntryKind::PaymentSent {
+            if is_repeated && line.entry.kind.is_of_payer() {
                 self.items.pop();
                 self.items.push(line);
             } else if !is_repeated && self.items.len() == self.limit {

@@ -9,6 +9,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
+use fjall::compaction::Leveled;
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
@@ -24,6 +25,10 @@ use crate::{Error, Options};
 const KEYSPACE: &str = "entries";
 /// Sorts before every entry: an entry's key begins with this byte at the least, and is longer.
 const WATERMARK_KEY: [u8; 1] = [0];
+
+/// Runs that may lie side by side before they are merged. Wallets are in every run, so each merge writes the level below
+/// anew: fewer merges write less, and a list looks into this many runs at most.
+const RUNS_MAX: u8 = 16;
 
 /// Compacts. There is nothing to flush beside it, because runs come in whole; and with several, the first one passes a
 /// compaction that waits back into their queue over and over, which keeps a core busy.
@@ -75,7 +80,11 @@ impl FjallTable {
                 source => failed("open")(source),
             })?;
         // Only the watermark is read by its exact key: filters would be dead weight.
-        let create = || KeyspaceCreateOptions::default().filter_policy(FilterPolicy::disabled());
+        let create = || {
+            KeyspaceCreateOptions::default()
+                .filter_policy(FilterPolicy::disabled())
+                .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(RUNS_MAX)))
+        };
         let rows = database.keyspace(KEYSPACE, create).map_err(failed("open"))?;
         Ok(FjallTable { rows, pace: pace.clone(), _database: database })
     }

@@ -99,7 +99,7 @@ fn amount(kind: Kind, nanos: i128) -> Result<(), Error> {
     ensure(kind, (1..=Amount::MAX.nanos()).contains(&nanos), "amount")
 }
 
-fn key_use(kind: Kind, key: &ArchivedKeyUseRecord<'_>) -> Result<(), Error> {
+pub(crate) fn key_use(kind: Kind, key: &ArchivedKeyUseRecord<'_>) -> Result<(), Error> {
     let fits = key.text.as_deref().is_none_or(|text| text.len() <= KEY_BYTES_MAX);
     ensure(kind, fits, "idempotency key")
 }
@@ -113,5 +113,10 @@ fn denied(denial: &ArchivedDenialRecord) -> Result<(), Error> {
 }
 
 fn ensure(kind: Kind, holds: bool, what: &'static str) -> Result<(), Error> {
-    if holds { Ok(()) } else { Err(Error::Impossible { kind: kind as u8, what }) }
+    ensure_kind(kind as u8, holds, what)
+}
+
+/// As [`ensure`], for rows as well.
+pub(crate) fn ensure_kind(kind: u8, holds: bool, what: &'static str) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::Impossible { kind, what }) }
 }

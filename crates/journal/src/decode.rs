@@ -212,7 +212,7 @@ fn payee(payee: &ArchivedPayeeRecord<'_>) -> Payee {
     }
 }
 
-fn key_use(key: &ArchivedKeyUseRecord<'_>) -> Option<KeyUse> {
+pub(crate) fn key_use(key: &ArchivedKeyUseRecord<'_>) -> Option<KeyUse> {
     text(&key.text).map(|text| KeyUse { text, fingerprint: key.fingerprint.to_native() })
 }
 
@@ -230,6 +230,6 @@ fn parts(available: i128, held: i128) -> Parts {
     Parts { available: Amount::from_nanos(available), held: Amount::from_nanos(held) }
 }
 
-fn optional_time(time: &ArchivedOption<ArchivedI64>) -> Option<Timestamp> {
+pub(crate) fn optional_time(time: &ArchivedOption<ArchivedI64>) -> Option<Timestamp> {
     time.as_ref().map(|time| Timestamp::from_millis(time.to_native()))
 }

@@ -30,6 +30,12 @@ impl Encode for Fact {
             Fact::Payment(fact) => fact.encode(out),
             Fact::PaymentBatch(fact) => fact.encode(out),
             Fact::StatusChange(fact) => fact.encode(out),
+            Fact::TokenReserved(fact) => fact.encode(out),
+            Fact::TokenStepped(fact) => fact.encode(out),
+            Fact::TokenEnded(fact) => fact.encode(out),
+            Fact::ServiceChanged(fact) => fact.encode(out),
+            Fact::TrustChanged(fact) => fact.encode(out),
+            Fact::Clock(fact) => fact.encode(out),
         }
     }
 }
@@ -55,7 +61,7 @@ impl Encode for Payment {
 }
 
 impl Encode for PaymentBatch {
-    /// Panics for an item that was denied as an atomic batch: an item is none.
+    /// Panics for an item that was denied as an atomic batch or a call of a service: an item is neither.
     fn encode(&self, out: &mut Scratch) {
         let record = PaymentBatchRecord {
             payer: self.payer.raw(),
@@ -159,7 +165,7 @@ fn payee(payee: &Payee) -> PayeeRecord<'_> {
     }
 }
 
-fn key_use(key: Option<&KeyUse>) -> KeyUseRecord<'_> {
+pub(crate) fn key_use(key: Option<&KeyUse>) -> KeyUseRecord<'_> {
     KeyUseRecord { text: key.map(|key| &*key.text), fingerprint: key.map_or(0, |key| key.fingerprint) }
 }
 
@@ -207,6 +213,17 @@ fn denial(denial: &Denial) -> DenialRecord {
             needed: needed.nanos(),
         },
         Denial::AtomicBatch { .. } => panic!("an item of a batch is no batch"),
+        Denial::UnknownToken
+        | Denial::TokenMismatch
+        | Denial::UnknownService
+        | Denial::ServiceInactive
+        | Denial::NoWalletInCurrency { .. }
+        | Denial::PriceAboveMaximum { .. }
+        | Denial::SlugTaken { .. }
+        | Denial::TooManyServices { .. }
+        | Denial::TokenExpired { .. }
+        | Denial::TokenUsed { .. }
+        | Denial::WrongTokenStatus { .. } => panic!("an item of a batch is no call of a service"),
         Denial::MixedPayers => DenialRecord::MixedPayers,
         Denial::UnknownKey => DenialRecord::UnknownKey,
         Denial::LastOwnerKey => DenialRecord::LastOwnerKey,

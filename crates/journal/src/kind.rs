@@ -20,10 +20,16 @@ pub enum Kind {
     Payment = 7,
     PaymentBatch = 8,
     StatusChange = 9,
+    TokenReserved = 10,
+    TokenStepped = 11,
+    TokenEnded = 12,
+    ServiceChanged = 13,
+    TrustChanged = 14,
+    Clock = 15,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 15] = [
         Kind::AgentCreated,
         Kind::WalletOpened,
         Kind::KeyAdded,
@@ -33,6 +39,12 @@ impl Kind {
         Kind::Payment,
         Kind::PaymentBatch,
         Kind::StatusChange,
+        Kind::TokenReserved,
+        Kind::TokenStepped,
+        Kind::TokenEnded,
+        Kind::ServiceChanged,
+        Kind::TrustChanged,
+        Kind::Clock,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -46,6 +58,12 @@ impl Kind {
             Kind::Payment => "payment",
             Kind::PaymentBatch => "payment_batch",
             Kind::StatusChange => "status_change",
+            Kind::TokenReserved => "token_reserved",
+            Kind::TokenStepped => "token_stepped",
+            Kind::TokenEnded => "token_ended",
+            Kind::ServiceChanged => "service_changed",
+            Kind::TrustChanged => "trust_changed",
+            Kind::Clock => "clock",
         }
     }
 
@@ -68,6 +86,9 @@ pub(crate) const ROW_WALLET: u8 = 129;
 pub(crate) const ROW_AGENT: u8 = 130;
 pub(crate) const ROW_TOTALS: u8 = 131;
 pub(crate) const ROW_SPILLED: u8 = 144;
+pub(crate) const ROW_TOKEN: u8 = 132;
+pub(crate) const ROW_SERVICE: u8 = 133;
+pub(crate) const ROW_OUTAGES: u8 = 134;
 
 /// Kind byte and archive of a payload in a version that this program reads.
 pub(crate) fn split(payload: &[u8]) -> Result<(u8, &[u8]), Error> {

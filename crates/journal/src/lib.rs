@@ -17,6 +17,8 @@ mod kind;
 mod records;
 mod rows;
 mod scratch;
+mod services;
+mod tokens;
 mod view;
 
 pub use encode::Encode;

@@ -1,15 +1,15 @@
 //! Rows of snapshots: the state of one owner each, in the same versioned shape as records.
 
 use ledger::{
-    Agent, AgentId, Amount, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Position, SystemAccount,
-    Timestamp, Totals, Wallet, WalletFields, WalletId,
+    Agent, AgentId, Amount, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Outages, Position,
+    Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletFields, WalletId,
 };
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
 
 use crate::archive::{OptionalText, access};
 use crate::records::{ApiKeyRecord, StatusRecord};
-use crate::{Error, Scratch, check, decode, encode, kind};
+use crate::{Error, Scratch, check, decode, encode, kind, services, tokens};
 
 /// One row, owned.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -20,6 +20,11 @@ pub enum Row {
     Totals(Totals, Position),
     /// Idempotency keys of records below this are not in the rows of their owners but in the runs beside the snapshots.
     Spilled(Position),
+    /// A token under the position of its reservation.
+    Token(Position, Token),
+    Service(Box<Service>),
+    /// What the partition's clock knows.
+    Outages(Outages),
 }
 
 /// One row, borrowed from the state that it describes.
@@ -29,6 +34,9 @@ pub enum RowRef<'a> {
     Agent(&'a Agent),
     Totals(&'a Totals, Position),
     Spilled(Position),
+    Token(Position, &'a Token),
+    Service(&'a Service),
+    Outages(&'a Outages),
 }
 
 impl Row {
@@ -38,6 +46,9 @@ impl Row {
             Row::Agent(agent) => RowRef::Agent(agent),
             Row::Totals(totals, position) => RowRef::Totals(totals, *position),
             Row::Spilled(position) => RowRef::Spilled(*position),
+            Row::Token(id, token) => RowRef::Token(*id, token),
+            Row::Service(service) => RowRef::Service(service),
+            Row::Outages(outages) => RowRef::Outages(outages),
         }
     }
 }
@@ -52,6 +63,9 @@ pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
         RowRef::Agent(agent) => out.archive(kind::ROW_AGENT, &agent_row(agent)),
         RowRef::Totals(totals, position) => out.archive(kind::ROW_TOTALS, &totals_row(totals, position)),
         RowRef::Spilled(position) => out.archive(kind::ROW_SPILLED, &SpilledRow { below: position.get() }),
+        RowRef::Token(id, token) => out.archive(kind::ROW_TOKEN, &tokens::token_row(id, token)),
+        RowRef::Service(service) => out.archive(kind::ROW_SERVICE, &services::service_row(service)),
+        RowRef::Outages(outages) => out.archive(kind::ROW_OUTAGES, &services::outages_row(outages)),
     }
 }
 
@@ -66,6 +80,13 @@ pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
             let row: &ArchivedSpilledRow = access(byte, archive)?;
             Ok(Row::Spilled(Position::new(row.below.to_native())))
         }
+        kind::ROW_TOKEN => {
+            tokens::token(byte, access(byte, archive)?).map(|(id, token)| Row::Token(id, token))
+        }
+        kind::ROW_SERVICE => {
+            services::service(byte, access(byte, archive)?).map(|service| Row::Service(Box::new(service)))
+        }
+        kind::ROW_OUTAGES => services::outages(byte, access(byte, archive)?).map(Row::Outages),
         _ => Err(Error::UnknownKind { kind: byte }),
     }
 }

@@ -4,8 +4,8 @@
 //! the ledger said when it decided: both post through [`ledger::Transfer`] and hash keys with [`ledger::KeyHash`].
 
 use ledger::{
-    Account, AgentId, Amount, Change, Currency, Fact, KeyHash, KeyScope, Posting, SystemAccount, Timestamp,
-    Transfer, WalletId,
+    Account, AgentId, Amount, Change, Currency, Fact, KeyHash, KeyScope, Position, Posting, ServiceId,
+    SystemAccount, Timestamp, Transfer, WalletId,
 };
 
 use crate::archive::access;
@@ -15,7 +15,9 @@ use crate::records::{
     ArchivedPaymentBatchRecord, ArchivedPaymentRecord, ArchivedStatusChangeRecord,
     ArchivedWalletOpenedRecord,
 };
-use crate::{Error, Kind, check, decode, kind};
+use crate::services::{ArchivedClockRecord, ArchivedServiceChangedRecord, ArchivedTrustChangedRecord};
+use crate::tokens::{ArchivedTokenEndedRecord, ArchivedTokenReservedRecord, ArchivedTokenSteppedRecord};
+use crate::{Error, Kind, check, decode, kind, services, tokens};
 
 /// A checked record, borrowed from its payload.
 #[derive(Copy, Clone)]
@@ -34,6 +36,12 @@ enum Body<'a> {
     Payment(Currency, &'a ArchivedPaymentRecord<'a>),
     PaymentBatch(Currency, &'a ArchivedPaymentBatchRecord<'a>),
     StatusChange(&'a ArchivedStatusChangeRecord),
+    TokenReserved(Currency, &'a ArchivedTokenReservedRecord<'a>),
+    TokenStepped(&'a ArchivedTokenSteppedRecord<'a>),
+    TokenEnded(Currency, &'a ArchivedTokenEndedRecord),
+    ServiceChanged(&'a ArchivedServiceChangedRecord<'a>),
+    TrustChanged(&'a ArchivedTrustChangedRecord),
+    Clock(&'a ArchivedClockRecord),
 }
 
 /// Who decided a record, and whose `decided` position it moves.
@@ -42,6 +50,11 @@ pub enum Owner {
     Wallet(WalletId),
     /// The directory, about this agent.
     Directory(AgentId),
+    /// The token whose reservation is the record there.
+    Token(Position),
+    Service(ServiceId),
+    /// The partition's clock.
+    Clock,
 }
 
 /// Checks a payload in place. What passes has a known version and kind, sound offsets and texts, amounts within their
@@ -84,6 +97,34 @@ pub fn view(payload: &[u8]) -> Result<View<'_>, Error> {
             Body::PaymentBatch(check::payment_batch(record)?, record)
         }
         Kind::StatusChange => Body::StatusChange(access(byte, archive)?),
+        Kind::TokenReserved => {
+            let record = access(byte, archive)?;
+            Body::TokenReserved(tokens::check_reserved(record)?, record)
+        }
+        Kind::TokenStepped => {
+            let record = access(byte, archive)?;
+            tokens::check_stepped(record)?;
+            Body::TokenStepped(record)
+        }
+        Kind::TokenEnded => {
+            let record = access(byte, archive)?;
+            Body::TokenEnded(tokens::check_ended(record)?, record)
+        }
+        Kind::ServiceChanged => {
+            let record = access(byte, archive)?;
+            services::check_changed(record)?;
+            Body::ServiceChanged(record)
+        }
+        Kind::TrustChanged => {
+            let record = access(byte, archive)?;
+            services::check_trust(record)?;
+            Body::TrustChanged(record)
+        }
+        Kind::Clock => {
+            let record = access(byte, archive)?;
+            services::check_clock(record)?;
+            Body::Clock(record)
+        }
     };
     Ok(View { body })
 }
@@ -100,6 +141,12 @@ impl View<'_> {
             Body::Payment(..) => Kind::Payment,
             Body::PaymentBatch(..) => Kind::PaymentBatch,
             Body::StatusChange(_) => Kind::StatusChange,
+            Body::TokenReserved(..) => Kind::TokenReserved,
+            Body::TokenStepped(_) => Kind::TokenStepped,
+            Body::TokenEnded(..) => Kind::TokenEnded,
+            Body::ServiceChanged(_) => Kind::ServiceChanged,
+            Body::TrustChanged(_) => Kind::TrustChanged,
+            Body::Clock(_) => Kind::Clock,
         }
     }
 
@@ -116,6 +163,12 @@ impl View<'_> {
             Body::Payment(_, record) => wallet(record.payer.to_native()),
             Body::PaymentBatch(_, record) => wallet(record.payer.to_native()),
             Body::StatusChange(record) => wallet(record.wallet.to_native()),
+            Body::TokenReserved(_, record) => wallet(record.terms.payer.to_native()),
+            Body::TokenStepped(record) => Owner::Token(Position::new(record.token.to_native())),
+            Body::TokenEnded(_, record) => Owner::Token(Position::new(record.token.to_native())),
+            Body::ServiceChanged(record) => Owner::Service(ServiceId::from_raw(record.service.to_native())),
+            Body::TrustChanged(record) => Owner::Service(ServiceId::from_raw(record.service.to_native())),
+            Body::Clock(_) => Owner::Clock,
         }
     }
 
@@ -131,10 +184,16 @@ impl View<'_> {
             Body::Payment(_, record) => record.at.to_native(),
             Body::PaymentBatch(_, record) => record.at.to_native(),
             Body::StatusChange(record) => record.at.to_native(),
+            Body::TokenReserved(_, record) => record.terms.reserved_at.to_native(),
+            Body::TokenStepped(record) => record.at.to_native(),
+            Body::TokenEnded(_, record) => record.at.to_native(),
+            Body::ServiceChanged(record) => record.at.to_native(),
+            Body::TrustChanged(record) => record.at.to_native(),
+            Body::Clock(record) => return services::clock(record).at(),
         })
     }
 
-    /// The owner wallet's side, for [`ledger::Wallet::apply`]; `None` for records of the directory.
+    /// The owner wallet's side, for [`ledger::Wallet::apply`]; `None` for records of other owners.
     pub fn change(&self) -> Option<Change> {
         match self.body {
             Body::Funding(_, record) => {
@@ -153,11 +212,20 @@ impl View<'_> {
             Body::StatusChange(record) => {
                 Some(Change { status: Some(decode::status(&record.status)), ..Change::default() })
             }
+            Body::TokenReserved(_, record) => {
+                let amount = Amount::from_nanos(record.terms.amount.to_native());
+                Some(Change { available: amount.negated(), held: amount, ..Change::default() })
+            }
             Body::AgentCreated(_)
             | Body::WalletOpened(_)
             | Body::KeyAdded(_)
             | Body::KeyRevoked(_)
-            | Body::KeysRotated(_) => None,
+            | Body::KeysRotated(_)
+            | Body::TokenStepped(_)
+            | Body::TokenEnded(..)
+            | Body::ServiceChanged(_)
+            | Body::TrustChanged(_)
+            | Body::Clock(_) => None,
         }
     }
 
@@ -166,22 +234,29 @@ impl View<'_> {
         match self.body {
             Body::Funding(currency, record) => {
                 let delta = Amount::from_nanos(record.amount.to_native()).negated();
-                f(Posting { account: Account::System(SystemAccount::Faucet), currency, delta, item: 0 });
+                f(Posting::spendable(Account::System(SystemAccount::Faucet), currency, delta, 0));
             }
             Body::Payment(currency, record) => foreign(&payment_transfer(currency, record), &mut f),
             Body::PaymentBatch(currency, record) => {
                 for_each_transfer(currency, record, |transfer| foreign(&transfer, &mut f));
             }
+            Body::TokenEnded(currency, record) => tokens::hold_end(currency, record).for_each_posting(f),
             Body::StatusChange(_)
+            | Body::TokenReserved(..)
             | Body::AgentCreated(_)
             | Body::WalletOpened(_)
             | Body::KeyAdded(_)
             | Body::KeyRevoked(_)
-            | Body::KeysRotated(_) => {}
+            | Body::KeysRotated(_)
+            | Body::TokenStepped(_)
+            | Body::ServiceChanged(_)
+            | Body::TrustChanged(_)
+            | Body::Clock(_) => {}
         }
     }
 
-    /// Hash, fingerprint and item of every idempotency key that the record uses up, for its owner to remember.
+    /// Hash, fingerprint and item of every idempotency key that the record uses up, for its owner wallet or agent to
+    /// remember.
     pub fn for_each_key(&self, mut f: impl FnMut(KeyHash, u64, u32)) {
         match self.body {
             Body::WalletOpened(record) => key(KeyScope::OpenWallet, &record.key, 0, &mut f),
@@ -195,11 +270,17 @@ impl View<'_> {
                     }
                 }
             }
+            Body::TokenReserved(_, record) => key(KeyScope::Authorize, &record.key, 0, &mut f),
             Body::StatusChange(_)
             | Body::AgentCreated(_)
             | Body::KeyAdded(_)
             | Body::KeyRevoked(_)
-            | Body::KeysRotated(_) => {}
+            | Body::KeysRotated(_)
+            | Body::TokenStepped(_)
+            | Body::TokenEnded(..)
+            | Body::ServiceChanged(_)
+            | Body::TrustChanged(_)
+            | Body::Clock(_) => {}
         }
     }
 
@@ -215,6 +296,12 @@ impl View<'_> {
             Body::Payment(currency, record) => decode::payment(currency, record).into(),
             Body::PaymentBatch(currency, record) => decode::payment_batch(currency, record)?.into(),
             Body::StatusChange(record) => decode::status_change(record).into(),
+            Body::TokenReserved(currency, record) => tokens::reserved(currency, record).into(),
+            Body::TokenStepped(record) => tokens::stepped(record).into(),
+            Body::TokenEnded(currency, record) => tokens::ended(currency, record).into(),
+            Body::ServiceChanged(record) => services::changed(record)?.into(),
+            Body::TrustChanged(record) => services::trust_changed(record).into(),
+            Body::Clock(record) => services::clock(record).into(),
         })
     }
 }

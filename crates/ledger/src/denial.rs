@@ -3,16 +3,28 @@
 //! A denial is a value and an answer, not an error: nothing went wrong. When several reasons apply, the first one in
 //! this list is given, so that equal states give equal answers.
 
-use crate::{Amount, Currency, Rail, WalletStatus};
+use crate::{Amount, Currency, Rail, Timestamp, TokenStatus, WalletStatus};
 
 /// Reasons in order of precedence: the first that applies is the answer.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub enum Denial {
     /// No such wallet, or it belongs to another agent: the caller learns no difference.
     UnknownWallet,
+    /// No such token, or the caller has no part in it: it learns no difference.
+    UnknownToken,
+    /// What the token says of itself is not what was reserved.
+    TokenMismatch,
     /// The idempotency key was used for a request of another meaning.
     KeyConflict,
     UnknownPayee,
+    /// No such service, or it belongs to another agent.
+    UnknownService,
+    /// The service takes no new calls.
+    ServiceInactive,
+    /// The agent has no wallet that a service in this currency could be paid into.
+    NoWalletInCurrency {
+        currency: Currency,
+    },
     /// Payer and payee are one wallet.
     SameWallet,
     CurrencyMismatch {
@@ -29,6 +41,11 @@ pub enum Denial {
     WalletFrozen,
     AmountNotPositive,
     AmountTooLarge,
+    /// The call costs more than the consumer allows for it.
+    PriceAboveMaximum {
+        price: Amount,
+        max_amount: Amount,
+    },
     /// `used` of `limit` is drawn already, `needed` was asked for.
     FaucetCap {
         limit: Amount,
@@ -61,6 +78,25 @@ pub enum Denial {
     WrongStatus {
         status: WalletStatus,
     },
+    /// Another service has this slug; slugs follow from names.
+    SlugTaken {
+        slug: Box<str>,
+    },
+    TooManyServices {
+        limit: u32,
+    },
+    /// The token was not redeemed in time.
+    TokenExpired {
+        expired_at: Timestamp,
+    },
+    /// The token was redeemed before.
+    TokenUsed {
+        status: TokenStatus,
+    },
+    /// The token's state does not lead where it was asked to go.
+    WrongTokenStatus {
+        status: TokenStatus,
+    },
 }
 
 impl Denial {
@@ -87,6 +123,17 @@ impl Denial {
             Denial::TooManyKeys { .. } => "too_many_keys",
             Denial::TooManyWallets { .. } => "too_many_wallets",
             Denial::WrongStatus { .. } => "wrong_status",
+            Denial::UnknownToken => "unknown_token",
+            Denial::TokenMismatch => "token_mismatch",
+            Denial::UnknownService => "unknown_service",
+            Denial::ServiceInactive => "service_inactive",
+            Denial::NoWalletInCurrency { .. } => "no_wallet_in_currency",
+            Denial::PriceAboveMaximum { .. } => "price_above_maximum",
+            Denial::SlugTaken { .. } => "slug_taken",
+            Denial::TooManyServices { .. } => "too_many_services",
+            Denial::TokenExpired { .. } => "token_expired",
+            Denial::TokenUsed { .. } => "token_used",
+            Denial::WrongTokenStatus { .. } => "wrong_token_status",
         }
     }
 
@@ -111,7 +158,18 @@ impl Denial {
             | Denial::LastOwnerKey
             | Denial::TooManyKeys { .. }
             | Denial::TooManyWallets { .. }
-            | Denial::WrongStatus { .. } => false,
+            | Denial::WrongStatus { .. }
+            | Denial::UnknownToken
+            | Denial::TokenMismatch
+            | Denial::UnknownService
+            | Denial::ServiceInactive
+            | Denial::NoWalletInCurrency { .. }
+            | Denial::PriceAboveMaximum { .. }
+            | Denial::SlugTaken { .. }
+            | Denial::TooManyServices { .. }
+            | Denial::TokenExpired { .. }
+            | Denial::TokenUsed { .. }
+            | Denial::WrongTokenStatus { .. } => false,
         }
     }
 }

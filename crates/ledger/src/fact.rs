@@ -1,12 +1,13 @@
 //! Facts: everything that a record can say.
 
 use crate::{
-    AgentCreated, AgentFact, Change, Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment,
-    PaymentBatch, Posting, StatusChange, Timestamp, WalletOpened,
+    AgentCreated, AgentFact, Change, ClockFact, Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment,
+    PaymentBatch, Posting, ServiceChanged, StatusChange, Timestamp, TokenEnded, TokenFact, TokenReserved,
+    TokenStepped, TrustChanged, WalletOpened,
 };
 
-/// One decision that was taken. Funding, payments and status changes belong to the wallet that decided them, the
-/// others to the directory.
+/// One decision that was taken. Funding, payments, reservations and status changes belong to the wallet that decided
+/// them, steps and ends to their token, services to their actor, times to the clock, the others to the directory.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub enum Fact {
     AgentCreated(AgentCreated),
@@ -18,6 +19,12 @@ pub enum Fact {
     Payment(Payment),
     PaymentBatch(PaymentBatch),
     StatusChange(StatusChange),
+    TokenReserved(TokenReserved),
+    TokenStepped(TokenStepped),
+    TokenEnded(TokenEnded),
+    ServiceChanged(ServiceChanged),
+    TrustChanged(TrustChanged),
+    Clock(ClockFact),
 }
 
 impl Fact {
@@ -33,21 +40,33 @@ impl Fact {
             Fact::Payment(fact) => fact.at,
             Fact::PaymentBatch(fact) => fact.at,
             Fact::StatusChange(fact) => fact.at,
+            Fact::TokenReserved(fact) => fact.terms.reserved_at,
+            Fact::TokenStepped(fact) => fact.at,
+            Fact::TokenEnded(fact) => fact.at,
+            Fact::ServiceChanged(fact) => fact.at,
+            Fact::TrustChanged(fact) => fact.at,
+            Fact::Clock(fact) => fact.at(),
         }
     }
 
-    /// The owner wallet's side; `None` for facts of the directory.
+    /// The owner wallet's side; `None` for facts of other owners.
     pub fn change(&self) -> Option<Change> {
         match self {
             Fact::Funding(fact) => Some(fact.change()),
             Fact::Payment(fact) => Some(fact.change()),
             Fact::PaymentBatch(fact) => Some(fact.change()),
             Fact::StatusChange(fact) => Some(fact.change()),
+            Fact::TokenReserved(fact) => Some(fact.change()),
             Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
             | Fact::KeyAdded(_)
             | Fact::KeyRevoked(_)
-            | Fact::KeysRotated(_) => None,
+            | Fact::KeysRotated(_)
+            | Fact::TokenStepped(_)
+            | Fact::TokenEnded(_)
+            | Fact::ServiceChanged(_)
+            | Fact::TrustChanged(_)
+            | Fact::Clock(_) => None,
         }
     }
 
@@ -56,27 +75,40 @@ impl Fact {
             Fact::Funding(fact) => fact.for_each_posting(f),
             Fact::Payment(fact) => fact.for_each_posting(f),
             Fact::PaymentBatch(fact) => fact.for_each_posting(f),
+            Fact::TokenReserved(fact) => fact.for_each_posting(f),
+            Fact::TokenEnded(fact) => fact.for_each_posting(f),
             Fact::StatusChange(_)
             | Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
             | Fact::KeyAdded(_)
             | Fact::KeyRevoked(_)
-            | Fact::KeysRotated(_) => {}
+            | Fact::KeysRotated(_)
+            | Fact::TokenStepped(_)
+            | Fact::ServiceChanged(_)
+            | Fact::TrustChanged(_)
+            | Fact::Clock(_) => {}
         }
     }
 
-    /// Hash, fingerprint and item of every idempotency key that the fact uses up, for its owner to remember.
+    /// Hash, fingerprint and item of every idempotency key that the fact uses up, for its owner wallet or agent to
+    /// remember. Tokens and services keep theirs in their own state.
     pub fn for_each_key(&self, f: impl FnMut(KeyHash, u64, u32)) {
         match self {
             Fact::WalletOpened(fact) => fact.for_each_key(f),
             Fact::Funding(fact) => fact.for_each_key(f),
             Fact::Payment(fact) => fact.for_each_key(f),
             Fact::PaymentBatch(fact) => fact.for_each_key(f),
+            Fact::TokenReserved(fact) => fact.for_each_key(f),
             Fact::StatusChange(_)
             | Fact::AgentCreated(_)
             | Fact::KeyAdded(_)
             | Fact::KeyRevoked(_)
-            | Fact::KeysRotated(_) => {}
+            | Fact::KeysRotated(_)
+            | Fact::TokenStepped(_)
+            | Fact::TokenEnded(_)
+            | Fact::ServiceChanged(_)
+            | Fact::TrustChanged(_)
+            | Fact::Clock(_) => {}
         }
     }
 }
@@ -100,8 +132,28 @@ from!(
     Funding,
     Payment,
     PaymentBatch,
-    StatusChange
+    StatusChange,
+    TokenReserved,
+    TokenStepped,
+    TokenEnded,
+    ServiceChanged,
+    TrustChanged
 );
+
+impl From<ClockFact> for Fact {
+    fn from(fact: ClockFact) -> Fact {
+        Fact::Clock(fact)
+    }
+}
+
+impl From<TokenFact> for Fact {
+    fn from(fact: TokenFact) -> Fact {
+        match fact {
+            TokenFact::Stepped(fact) => Fact::TokenStepped(fact),
+            TokenFact::Ended(fact) => Fact::TokenEnded(fact),
+        }
+    }
+}
 
 impl From<AgentFact> for Fact {
     fn from(fact: AgentFact) -> Fact {

@@ -32,15 +32,20 @@ impl FeeSchedule {
 
     /// Fee of a payment of `amount`, which must not be negative. `None` when the product leaves the range of numbers.
     pub fn fee(&self, rail: Rail, amount: Amount) -> Option<Amount> {
-        assert!(!amount.is_negative(), "a fee is taken of what is paid");
-        let scaled = amount.nanos().checked_mul(i128::from(self.basis_points(rail)))?.checked_add(HALF)?;
-        // Most payments fit 64 bits, where division costs a tenth of what it costs in 128.
-        let nanos = match u64::try_from(scaled) {
-            Ok(small) => i128::from(small.div_euclid(u64::from(BASIS_POINTS_MAX))),
-            Err(_) => scaled.div_euclid(i128::from(BASIS_POINTS_MAX)),
-        };
-        Some(Amount::from_nanos(nanos))
+        share(self.basis_points(rail), amount)
     }
+}
+
+/// `basis_points` of `amount`, which must not be negative. `None` when the product leaves the range of numbers.
+pub(crate) fn share(basis_points: u32, amount: Amount) -> Option<Amount> {
+    assert!(!amount.is_negative(), "a fee is taken of what is paid");
+    let scaled = amount.nanos().checked_mul(i128::from(basis_points))?.checked_add(HALF)?;
+    // Most payments fit 64 bits, where division costs a tenth of what it costs in 128.
+    let nanos = match u64::try_from(scaled) {
+        Ok(small) => i128::from(small.div_euclid(u64::from(BASIS_POINTS_MAX))),
+        Err(_) => scaled.div_euclid(i128::from(BASIS_POINTS_MAX)),
+    };
+    Some(Amount::from_nanos(nanos))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ impl Funding {
     }
 
     pub fn for_each_posting(&self, mut f: impl FnMut(Posting)) {
-        let mut post = |account, delta| f(Posting { account, currency: self.currency, delta, item: 0 });
+        let mut post = |account, delta| f(Posting::spendable(account, self.currency, delta, 0));
         post(Account::Wallet(self.wallet), self.amount);
         post(Account::System(SystemAccount::Faucet), self.amount.negated());
     }

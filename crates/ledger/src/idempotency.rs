@@ -44,6 +44,11 @@ pub enum KeyScope {
     Batch = 2,
     Fund = 3,
     OpenWallet = 4,
+    /// The reservation of a service call.
+    Authorize = 5,
+    RegisterService = 6,
+    /// The redemption of a token.
+    VerifyToken = 7,
 }
 
 /// 112 bits of XXH3-128 over the text, seeded with the scope; the low 16 bits are always zero, which leaves room for an

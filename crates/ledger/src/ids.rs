@@ -85,6 +85,28 @@ id!(
     "tx_"
 );
 
+id!(
+    /// A service. The top 16 bits name the partition that owns it, the rest is random.
+    ServiceId,
+    "svc_"
+);
+id!(
+    /// A payment token: the address of its reservation in the log, sealed by [`crate::IdSealer`].
+    TokenId,
+    "tokid_"
+);
+
+impl ServiceId {
+    /// An id of `partition` from 112 random bits; the top 16 bits of `random` are not used.
+    pub const fn new(partition: u16, random: u128) -> Self {
+        Self(in_partition(partition, random))
+    }
+
+    pub const fn partition(self) -> u16 {
+        partition_of(self.0)
+    }
+}
+
 impl AgentId {
     /// An id of `partition` from 112 random bits; the top 16 bits of `random` are not used.
     pub const fn new(partition: u16, random: u128) -> Self {

@@ -21,12 +21,16 @@ mod freeze;
 mod funding;
 mod idempotency;
 mod ids;
+mod outage;
 mod payment;
 mod posting;
 mod rail;
 mod rules;
 mod seal;
+mod service;
 mod time;
+mod token;
+mod trust;
 mod wallet;
 
 pub use agent::{Agent, Key, KeyKind, Scopes, TRUST_SCORE_START};
@@ -46,11 +50,22 @@ pub use fees::{BASIS_POINTS_MAX, FeeSchedule};
 pub use freeze::{StatusChange, decide_status};
 pub use funding::{FundCommand, Funding, decide_funding};
 pub use idempotency::{IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, KeyScope, KeyUse, KeyVerdict};
-pub use ids::{AgentId, IdError, KeyId, PaymentId, WalletId};
+pub use ids::{AgentId, IdError, KeyId, PaymentId, ServiceId, TokenId, WalletId};
+pub use outage::{ClockFact, Outage, OutageCause, Outages};
 pub use payment::{PayCommand, Payee, Payment, decide_payment};
-pub use posting::{Account, Balance, Posting, SystemAccount, Totals, Transfer, assert_balanced};
+pub use posting::{Account, Balance, HoldEnd, Posting, SystemAccount, Totals, Transfer, assert_balanced};
 pub use rail::{Rail, RailSet};
 pub use rules::{Rules, RulesError};
 pub use seal::{IdSealer, RecordAddress, SealedKind};
+pub use service::{
+    PatchCommand, RegisterCommand, SLA_WINDOW_MS_MAX, Service, ServiceChange, ServiceChanged, ServiceStatus,
+    ServiceTerms, Sla, decide_patch, decide_register, decide_verified, slug_of,
+};
 pub use time::{Position, Timestamp};
+pub use token::{
+    Offer, ReserveCommand, Step, Token, TokenClaims, TokenDecision, TokenEnd, TokenEnded, TokenFact,
+    TokenReserved, TokenStatus, TokenStepped, TokenTerms, TokenTimes, Verification, decide_lapse,
+    decide_reservation, decide_step,
+};
+pub use trust::{CALLS_MAX, CALLS_PER_CONSUMER_MAX, Call, Outcome, RECENT, Trust, TrustChanged};
 pub use wallet::{Change, Parts, RestingWallet, Wallet, WalletFields, WalletStatus};

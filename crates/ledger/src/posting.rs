@@ -41,8 +41,10 @@ pub enum Account {
 pub struct Posting {
     pub account: Account,
     pub currency: Currency,
-    /// Added to the account: negative for a debit.
+    /// Added to what the account may spend: negative for a debit.
     pub delta: Amount,
+    /// Added to what the account holds for tokens: negative when a hold ends. Zero for system accounts.
+    pub held: Amount,
     /// Index of the item within the record that it belongs to; 0 for a record of one item.
     pub item: u32,
 }
@@ -59,6 +61,18 @@ pub struct Transfer {
     pub item: u32,
 }
 
+impl Posting {
+    /// A change of what the account may spend.
+    pub fn spendable(account: Account, currency: Currency, delta: Amount, item: u32) -> Posting {
+        Posting { account, currency, delta, held: Amount::ZERO, item }
+    }
+
+    /// What the account has more, spendable or not.
+    pub fn total(&self) -> Amount {
+        self.delta.plus(self.held)
+    }
+}
+
 impl Transfer {
     /// What leaves the payer.
     pub fn total_debited(&self) -> Amount {
@@ -67,10 +81,46 @@ impl Transfer {
 
     /// Payer, payee, and the fee account when there is a fee.
     pub fn for_each_posting(&self, mut f: impl FnMut(Posting)) {
-        let mut post =
-            |account, delta| f(Posting { account, currency: self.currency, delta, item: self.item });
+        let mut post = |account, delta| f(Posting::spendable(account, self.currency, delta, self.item));
         post(Account::Wallet(self.payer), self.total_debited().negated());
         post(self.payee, self.amount);
+        if !self.fee.is_zero() {
+            post(Account::System(SystemAccount::Fees), self.fee);
+        }
+    }
+}
+
+/// The end of a hold as plain numbers: the provider is paid, or the payer gets the amount back. The live path and the
+/// walk over recorded bytes both post through it.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct HoldEnd {
+    pub payer: WalletId,
+    pub payee: WalletId,
+    pub currency: Currency,
+    pub amount: Amount,
+    /// Part of the amount that the platform keeps from the provider; zero unless settled.
+    pub fee: Amount,
+    pub settled: bool,
+}
+
+impl HoldEnd {
+    /// The payer first; then, when settled, the payee and the fee account.
+    pub fn for_each_posting(&self, mut f: impl FnMut(Posting)) {
+        let returned = if self.settled { Amount::ZERO } else { self.amount };
+        f(Posting {
+            account: Account::Wallet(self.payer),
+            currency: self.currency,
+            delta: returned,
+            held: self.amount.negated(),
+            item: 0,
+        });
+        if !self.settled {
+            return;
+        }
+        let mut post = |account, delta| f(Posting::spendable(account, self.currency, delta, 0));
+        if self.amount != self.fee {
+            post(Account::Wallet(self.payee), self.amount.minus(self.fee));
+        }
         if !self.fee.is_zero() {
             post(Account::System(SystemAccount::Fees), self.fee);
         }
@@ -91,7 +141,7 @@ impl Balance {
         for sum in &mut self.sums {
             let (currency, total) = sum.get_or_insert((posting.currency, Amount::ZERO));
             if *currency == posting.currency {
-                *total = total.plus(posting.delta);
+                *total = total.plus(posting.total());
                 return;
             }
         }
@@ -123,7 +173,7 @@ impl Totals {
     pub fn post(&mut self, posting: &Posting) {
         let Account::System(account) = posting.account else { return };
         let total = self.row(posting.currency, account);
-        *total = total.plus(posting.delta);
+        *total = total.plus(posting.total());
     }
 
     pub fn get(&self, currency: Currency, account: SystemAccount) -> Amount {
@@ -174,7 +224,7 @@ mod tests {
     use super::*;
 
     fn posting(account: SystemAccount, currency: Currency, nanos: i128) -> Posting {
-        Posting { account: Account::System(account), currency, delta: Amount::from_nanos(nanos), item: 0 }
+        Posting::spendable(Account::System(account), currency, Amount::from_nanos(nanos), 0)
     }
 
     fn postings(transfer: Transfer) -> Vec<(Account, i128)> {
@@ -193,6 +243,26 @@ mod tests {
         let free = Transfer { fee: Amount::ZERO, ..transfer };
         assert_eq!(postings(free), [(Account::Wallet(payer), -500), (payee, 500)]);
         assert_balanced(|f| transfer.for_each_posting(f));
+    }
+
+    #[test]
+    fn a_hold_ends_with_the_provider_paid_or_the_payer_made_whole() {
+        let (payer, payee) = (WalletId::from_raw(1), WalletId::from_raw(2));
+        let (amount, fee) = (Amount::from_nanos(500), Amount::from_nanos(3));
+        let settled = HoldEnd { payer, payee, currency: Currency::USD, amount, fee, settled: true };
+        let listed = |end: HoldEnd| {
+            let mut postings = Vec::new();
+            end.for_each_posting(|p| postings.push((p.account, p.delta.nanos(), p.held.nanos())));
+            assert_balanced(|f| end.for_each_posting(f));
+            postings
+        };
+        let (payer, payee) = (Account::Wallet(payer), Account::Wallet(payee));
+        let fees = Account::System(SystemAccount::Fees);
+        assert_eq!(listed(settled), [(payer, 0, -500), (payee, 497, 0), (fees, 3, 0)]);
+        let free = HoldEnd { fee: Amount::ZERO, ..settled };
+        assert_eq!(listed(free), [(payer, 0, -500), (payee, 500, 0)]);
+        assert_eq!(listed(HoldEnd { fee: amount, ..settled }), [(payer, 0, -500), (fees, 500, 0)]);
+        assert_eq!(listed(HoldEnd { settled: false, ..free }), [(payer, 500, -500)]);
     }
 
     #[test]

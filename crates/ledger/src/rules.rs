@@ -4,6 +4,7 @@ use crate::{Amount, BASIS_POINTS_MAX, Currency, FeeSchedule, Rail, RailSet};
 
 const DAY_MS: u64 = 86_400_000;
 const YEAR_MS: u64 = 366 * DAY_MS;
+const TOKEN_TIME_MS_MAX: u64 = 30 * DAY_MS;
 
 /// Everything besides an owner's state that a decision depends on.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -18,6 +19,16 @@ pub struct Rules {
     pub wallets_per_agent_max: u32,
     /// Usable keys of one agent, of both kinds together.
     pub keys_per_agent_max: u32,
+    pub services_per_agent_max: u32,
+    /// Share of a settled call's price that the platform keeps from the provider.
+    pub platform_fee_basis_points: u32,
+    /// Time in which a token can be redeemed when the consumer names none.
+    pub token_ttl_default_ms: u64,
+    pub token_ttl_max_ms: u64,
+    /// A redeemed token whose call does not start within this is given back.
+    pub token_start_within_ms: u64,
+    /// A started call of a service without SLA that is not completed within this is given back.
+    pub token_complete_within_ms: u64,
     /// Currencies that wallets may be opened in.
     pub currencies: Vec<Currency>,
 }
@@ -35,6 +46,10 @@ pub enum RulesError {
     Connector(Rail),
     #[error("an agent needs room for at least one wallet and two keys")]
     PerAgent,
+    #[error("the platform fee is above {BASIS_POINTS_MAX} basis points")]
+    PlatformFee,
+    #[error("tokens must live between one second and thirty days, the default not above the maximum")]
+    TokenTimes,
     #[error("at least one currency is needed")]
     Currencies,
 }
@@ -48,6 +63,12 @@ impl Default for Rules {
             rails_with_connector: RailSet::EMPTY,
             wallets_per_agent_max: 1_000,
             keys_per_agent_max: 100,
+            services_per_agent_max: 1_000,
+            platform_fee_basis_points: 0,
+            token_ttl_default_ms: 300_000,
+            token_ttl_max_ms: 3_600_000,
+            token_start_within_ms: 300_000,
+            token_complete_within_ms: 3_600_000,
             currencies: vec![Currency::USD, Currency::EUR],
         }
     }
@@ -73,6 +94,19 @@ impl Rules {
         }
         if self.wallets_per_agent_max < 1 || self.keys_per_agent_max < 2 {
             return Err(RulesError::PerAgent);
+        }
+        if self.platform_fee_basis_points > BASIS_POINTS_MAX {
+            return Err(RulesError::PlatformFee);
+        }
+        let times = [
+            self.token_ttl_default_ms,
+            self.token_ttl_max_ms,
+            self.token_start_within_ms,
+            self.token_complete_within_ms,
+        ];
+        let in_range = times.iter().all(|time| (1_000..=TOKEN_TIME_MS_MAX).contains(time));
+        if !in_range || self.token_ttl_default_ms > self.token_ttl_max_ms {
+            return Err(RulesError::TokenTimes);
         }
         if self.currencies.is_empty() {
             return Err(RulesError::Currencies);
@@ -107,6 +141,12 @@ mod tests {
         check(|rules| rules.rails_with_connector = ach, Err(RulesError::Connector(Rail::Ach)));
         check(|rules| rules.wallets_per_agent_max = 0, Err(RulesError::PerAgent));
         check(|rules| rules.keys_per_agent_max = 1, Err(RulesError::PerAgent));
+        check(|rules| rules.platform_fee_basis_points = 10_000, Ok(()));
+        check(|rules| rules.platform_fee_basis_points = 10_001, Err(RulesError::PlatformFee));
+        check(|rules| rules.token_ttl_default_ms = rules.token_ttl_max_ms, Ok(()));
+        check(|rules| rules.token_ttl_max_ms = 299_999, Err(RulesError::TokenTimes));
+        check(|rules| rules.token_start_within_ms = 999, Err(RulesError::TokenTimes));
+        check(|rules| rules.token_complete_within_ms = TOKEN_TIME_MS_MAX + 1, Err(RulesError::TokenTimes));
         check(|rules| rules.currencies.clear(), Err(RulesError::Currencies));
     }
 }

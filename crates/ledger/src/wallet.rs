@@ -176,8 +176,17 @@ impl Wallet {
     /// Folds in somebody else's posting on `available` at `position`: in log order from the commit stream, and in
     /// replay for positions above `posted`. Panics when it is out of order.
     pub fn credit(&mut self, delta: Amount, position: Position) {
+        self.post(delta, Amount::ZERO, position);
+    }
+
+    /// As [`Self::credit`], for a posting that also changes what is held: a token of this wallet has ended. Panics when
+    /// it releases more than is held, too: every end follows the hold that it ends.
+    pub fn post(&mut self, available: Amount, held: Amount, position: Position) {
         assert!(position > self.posted, "posting {position} is not after {}", self.posted);
-        self.available = self.available.plus(delta);
+        let held = self.held.plus(held);
+        assert!(!held.is_negative(), "posting {position} releases more than is held");
+        self.available = self.available.plus(available);
+        self.held = held;
         self.posted = position;
     }
 }

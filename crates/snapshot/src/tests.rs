@@ -22,12 +22,7 @@ fn rows(seed: u64, wallets: u64) -> Vec<Row> {
     rows.push(Row::Agent(agent(seed)));
     let mut totals = Totals::default();
     let delta = Amount::from_nanos(i128::from(seed) + 1);
-    totals.post(&Posting {
-        account: Account::System(SystemAccount::Fees),
-        currency: Currency::EUR,
-        delta,
-        item: 0,
-    });
+    totals.post(&Posting::spendable(Account::System(SystemAccount::Fees), Currency::EUR, delta, 0));
     rows.push(Row::Totals(totals, Position::new(seed + 100)));
     rows
 }

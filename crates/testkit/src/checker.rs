@@ -88,7 +88,7 @@ mod tests {
         readings[0].available = Amount::from_nanos(100);
         let mut totals = Totals::default();
         let (account, delta) = (LedgerAccount::System(SystemAccount::Faucet), Amount::from_nanos(-100));
-        totals.post(&Posting { account, currency: Currency::USD, delta, item: 0 });
+        totals.post(&Posting::spendable(account, Currency::USD, delta, 0));
         (model, readings, totals)
     }
 

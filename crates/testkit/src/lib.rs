@@ -1,10 +1,11 @@
-//! Tools for tests: a seeded workload, a naive model of the ledger, a checker that compares the two, a manual clock.
+//! Tools for tests: a seeded workload, naive models of the ledger and of service calls, a checker, a manual clock.
 //!
 //! Role: tests only; no crate of the node depends on it outside of its tests.
 //! Independence: the model shares no rule, no arithmetic and no type of the `ledger` crate, so that an error there is
 //! not repeated here. Only [`Ids`] and the checker know both sides.
 //! Non-goals: concurrency, time limits, keys that are forgotten. A workload stays within the retention of keys.
 
+mod calls;
 mod checker;
 mod clock;
 mod command;
@@ -13,6 +14,7 @@ mod model;
 mod random;
 mod workload;
 
+pub use calls::{CallOutcome, CallRules, CallStep, CallToken, Calls, Promise, Purse};
 pub use checker::{Reading, differences};
 pub use clock::ManualClock;
 pub use command::{Action, Command, Item, Money, Payee, RAILS};

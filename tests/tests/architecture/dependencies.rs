@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand};
 
 /// Every crate of the workspace with those of ours that it may depend on outside of tests.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("ledger", &[]),
     ("wal", &[]),
     ("journal", &["ledger"]),
@@ -18,13 +18,14 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("agentpay", &["api", "engine", "ledger", "journal", "wal", "snapshot", "history"]),
     ("testkit", &["ledger", "journal"]),
     ("loadtest", &[]),
+    ("examples", &[]),
     ("benches", &["loadtest", "engine", "ledger", "journal", "wal", "snapshot", "history", "idempotency"]),
     ("system-tests", &[]),
     ("xtask", &[]),
 ];
 
 /// Crates from elsewhere that a crate of ours must not reach, however far away.
-const FORBIDDEN: [(&str, &[&str]); 5] = [
+const FORBIDDEN: [(&str, &[&str]); 6] = [
     // Pure rules: no runtime, no serialisation, no time, no chance.
     ("ledger", &["tokio", "serde", "ractor", "rand", "getrandom", "jiff", "chrono", "rkyv"]),
     // Opaque records on plain threads.
@@ -33,6 +34,8 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
     ("engine", &["hyper", "serde_json", "tokio-postgres"]),
     // A black box: it may not know how the node is made.
     ("loadtest", &["tokio", "hyper", "ractor"]),
+    // Shows what the public API alone is enough for.
+    ("examples", &["tokio", "hyper", "ractor"]),
 ];
 
 /// The dependency graph with default features, as the node is built.

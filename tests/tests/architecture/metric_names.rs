@@ -6,7 +6,7 @@ use crate::sources::rust;
 
 /// Last words of a name. A number of things has the thing as its unit (`agentpay_engine_wallets`): the ending `_count`
 /// belongs to histograms.
-const UNITS: [&str; 21] = [
+const UNITS: [&str; 24] = [
     "total",
     "seconds",
     "bytes",
@@ -16,6 +16,9 @@ const UNITS: [&str; 21] = [
     "records",
     "wallets",
     "agents",
+    "services",
+    "tokens",
+    "timers",
     "actors",
     "connections",
     "requests",

@@ -43,26 +43,26 @@ const READ_PAYMENT: &str = r#"curl "$AGENTPAY_BASE_URL/v1/payments/$PAYMENT_ID" 
   -H "Authorization: Bearer $AGENTPAY_API_KEY""#;
 
 /// A shell with the guide's variables.
-struct Terminal {
+pub(crate) struct Terminal {
     home: tempfile::TempDir,
     variables: Vec<(&'static str, String)>,
 }
 
 impl Terminal {
-    fn open(node: &Node) -> Terminal {
+    pub(crate) fn open(node: &Node) -> Terminal {
         let home = tempfile::tempdir().expect("a temporary directory");
         let settings = "silent\nshow-error\nwrite-out = \"\\n%{http_code}\"\n";
         std::fs::write(home.path().join(".curlrc"), settings).expect("written");
         Terminal { home, variables: vec![("AGENTPAY_BASE_URL", node.base_url())] }
     }
 
-    fn export(&mut self, name: &'static str, value: &str) {
+    pub(crate) fn export(&mut self, name: &'static str, value: &str) {
         self.variables.retain(|(known, _)| *known != name);
         self.variables.push((name, value.to_owned()));
     }
 
     /// Runs a block of the guide and returns status and answer.
-    fn run(&self, block: &str) -> (u16, Document) {
+    pub(crate) fn run(&self, block: &str) -> (u16, Document) {
         let output = Command::new("bash")
             .args(["-c", block])
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
@@ -182,14 +182,14 @@ fn check_balance(balance: &Document, wallet: &str) {
 }
 
 /// Prefix and 26 characters of lower-case Crockford base32.
-fn check_id(id: &str, prefix: &str) {
+pub(crate) fn check_id(id: &str, prefix: &str) {
     let rest = id.strip_prefix(prefix).unwrap_or_else(|| panic!("{id} does not begin with {prefix}"));
     let alphabet = "0123456789abcdefghjkmnpqrstvwxyz";
     assert!(rest.len() == 26 && rest.chars().all(|c| alphabet.contains(c)), "{id}");
 }
 
 /// RFC 3339 in UTC.
-fn check_time(text: &str) {
+pub(crate) fn check_time(text: &str) {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     let (seconds, fraction) = shape.split_at(19.min(shape.len()));
     assert_eq!(seconds, "0000-00-00T00:00:00", "{text}");

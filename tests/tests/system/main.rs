@@ -7,6 +7,7 @@
 
 mod crash;
 mod guide;
+mod guide_market;
 mod idempotency;
 mod journal;
 mod limits;
@@ -14,5 +15,10 @@ mod operations;
 mod payments;
 mod route_matrix;
 mod secrets;
+mod services;
 mod slow_clients;
 mod smuggling;
+mod x402_crash;
+mod x402_flow;
+mod x402_races;
+mod x402_tokens;

@@ -2,10 +2,11 @@
 //! row here fails.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use system_tests::http::{Request, Response};
-use system_tests::{ADMIN_TOKEN, Account, Node, PaymentRequest, agentpay};
+use system_tests::{ADMIN_TOKEN, Account, Authorized, Node, PaymentRequest, agentpay};
 
 /// What a call is authorised with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +129,70 @@ const ROWS: &[Row] = &[
         |_, w| Request::get(format!("/v1/payments/{}", w.payment_id)),
         Foreign::NotFound("AP-2002"),
     ),
+    row(
+        "POST /v1/services",
+        |_, w| Request::post("/v1/services", format!(r#"{{"name":"{}","price_per_call":1}}"#, w.new_name())),
+        Foreign::Own,
+    ),
+    row("GET /v1/services", |_, _| Request::get("/v1/services"), Foreign::Own),
+    row("GET /v1/services/{service_id}", |_, w| Request::get(w.service_path("")), Foreign::Own),
+    row(
+        "PATCH /v1/services/{service_id}",
+        |_, w| Request::new("PATCH", w.service_path("")).json(r#"{"description":"matrix"}"#),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "DELETE /v1/services/{service_id}",
+        |_, w| Request::new("DELETE", w.service_path("")),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "POST /v1/services/{service_id}/authorize",
+        |_, w| w.agent.authorize_request(&w.partner_service, "").without("authorization"),
+        Foreign::NotFound("AP-1001"),
+    ),
+    row(
+        "POST /v1/ops/services/{service_id}/verify",
+        |_, w| Request::post(format!("/v1/ops/services/{}/verify", w.service), "{}"),
+        Foreign::Own,
+    ),
+    row(
+        "POST /v1/x402/verify",
+        |node, w| w.agent.verify_request(&w.sold(node, &[]).token).without("authorization"),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row("GET /v1/x402/tokens", |_, _| Request::get("/v1/x402/tokens"), Foreign::Own),
+    row(
+        "GET /v1/x402/tokens/{token_id}",
+        |_, w| Request::get(format!("/v1/x402/tokens/{}", w.bought)),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "DELETE /v1/x402/tokens/{token_id}",
+        |_, w| Request::new("DELETE", format!("/v1/x402/tokens/{}", w.bought)),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "POST /v1/x402/tokens/{token_id}/call-started",
+        |node, w| w.step(node, &[VERIFY], "call-started"),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "POST /v1/x402/tokens/{token_id}/call-accepted",
+        |node, w| w.step(node, &[VERIFY, "call-started"], "call-accepted"),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "POST /v1/x402/tokens/{token_id}/call-completed",
+        |node, w| w.step(node, &[VERIFY, "call-started", "call-accepted"], "call-completed"),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "GET /v1/x402/requirements",
+        |_, _| Request::get("/v1/x402/requirements?url=https://a.example/"),
+        Foreign::Own,
+    ),
+    row("GET /.well-known/jwks.json", |_, _| Request::get("/.well-known/jwks.json"), Foreign::Own),
     row("GET /v1/ledger/trial-balance", |_, _| Request::get("/v1/ledger/trial-balance"), Foreign::Own),
     row("GET /healthz", |_, _| Request::get("/healthz"), Foreign::Own),
     row("GET /readyz", |_, _| Request::get("/readyz"), Foreign::Own),
@@ -139,10 +204,20 @@ const fn row(route: &'static str, request: fn(&Node, &World) -> Request, foreign
     Row { route, request, foreign }
 }
 
-/// Everything one row is tried on: an agent with objects, and somebody else.
+/// The redemption, among the steps of a call.
+const VERIFY: &str = "verify";
+
+/// Everything one row is tried on: an agent with objects, its partner in trade, and somebody else.
 struct World {
     agent: Account,
     other: Account,
+    partner: Account,
+    /// The agent's service.
+    service: String,
+    partner_service: String,
+    /// Id of a token that the agent holds, for the partner's service.
+    bought: String,
+    names: AtomicUsize,
     payment_id: String,
     revoked_key: String,
     expired_key: String,
@@ -153,10 +228,22 @@ impl World {
     fn create(node: &Node) -> World {
         let agent = Account::funded(node, "matrix", "100");
         let other = Account::funded(node, "matrix-other", "100");
+        let partner = Account::funded(node, "matrix-partner", "100");
         let payment_id = agent.pay_external(node, "1");
+        let register = |account: &Account, name: &str| {
+            account.register(node, &format!("{name} {}", account.id), "0.5", "").text("/id").to_owned()
+        };
+        let service = register(&agent, "service");
+        let partner_service = register(&partner, "partner");
+        let bought = agent.authorize(node, &partner_service, "").id;
         let mut world = World {
             agent,
             other,
+            partner,
+            service,
+            partner_service,
+            bought,
+            names: AtomicUsize::new(0),
             payment_id,
             revoked_key: String::new(),
             expired_key: String::new(),
@@ -177,6 +264,32 @@ impl World {
 
     fn wallet_path(&self, rest: &str) -> String {
         format!("/v1/wallets/{}{rest}", self.agent.wallet)
+    }
+
+    fn service_path(&self, rest: &str) -> String {
+        format!("/v1/services/{}{rest}", self.service)
+    }
+
+    /// A name that no service has.
+    fn new_name(&self) -> String {
+        format!("{} {}", self.agent.id, self.names.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A token that the partner holds for the agent's service, after these steps by the agent.
+    fn sold(&self, node: &Node, steps: &[&str]) -> Authorized {
+        let authorized = self.partner.authorize(node, &self.service, "");
+        for step in steps {
+            match *step {
+                VERIFY => self.agent.verify(node, &authorized.token).expect(200),
+                step => self.agent.step(node, &authorized.id, step).expect(200),
+            };
+        }
+        authorized
+    }
+
+    /// A step of a call that is ready for it.
+    fn step(&self, node: &Node, before: &[&str], step: &str) -> Request {
+        self.agent.step_request(&self.sold(node, before).id, step).without("authorization")
     }
 
     fn payment(&self) -> String {

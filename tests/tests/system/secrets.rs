@@ -12,7 +12,10 @@ use system_tests::{ADMIN_TOKEN, Account, Node};
 fn secrets_are_found_in_no_output_file_or_answer() {
     let node = Node::builder().set("logging.level", "trace").start();
     let account = Account::funded(&node, "secrets", "100");
-    let secrets = [account.api_key.as_str(), account.secret_key.as_str(), ADMIN_TOKEN];
+    // A payment token is as good as money until it is redeemed.
+    let service = Account::create(&node, "seller").register(&node, "Secrets", "1", "");
+    let token = account.authorize(&node, service.text("/id"), "").token;
+    let secrets = [account.api_key.as_str(), account.secret_key.as_str(), token.as_str(), ADMIN_TOKEN];
     let mut answers = Vec::new();
     for secret in secrets {
         for request in requests_with(&account, secret) {
@@ -48,6 +51,15 @@ fn requests_with(account: &Account, secret: &str) -> Vec<Request> {
         Request::post(
             "/v1/payments",
             format!(r#"{{"from_wallet_id":"{wallet}","to_external":"m","amount":"{secret}"}}"#),
+        )
+        .bearer(&account.api_key),
+        Request::get(format!("/v1/x402/tokens/{secret}")).bearer(&account.api_key),
+        Request::post("/v1/x402/verify", format!(r#"{{"payment_token":"{secret}"}}"#))
+            .bearer(&account.api_key),
+        Request::post("/v1/x402/verify", "{}").bearer(&account.api_key).header("x-payment-token", secret),
+        Request::post(
+            "/v1/services",
+            format!(r#"{{"name":"x","price_per_call":1,"endpoint_url":"{secret}"}}"#),
         )
         .bearer(&account.api_key),
         Request::post(format!("/v1/wallets/{wallet}/fund"), format!(r#"{{"amount":1,"source":"{secret}"}}"#))

@@ -1,4 +1,4 @@
-//! `agentpay seed`: demo agents with funded wallets and a few payments, made over the API of a running node, exactly as
+//! `agentpay seed`: demo agents with funded wallets, a service each and a few payments, made over the API of a running node, exactly as
 //! a user would. Prints the keys, because they are shown only once.
 
 use crate::cli;
@@ -12,12 +12,16 @@ use serde_json::{Value, json};
 /// What every demo agent gets from the faucet and what it pays to its neighbour.
 const FUNDED: &str = "100";
 const PAID: &str = "2.5";
+/// Price of a call of every demo service.
+const PRICE: &str = "0.05";
 const NAMES: [&str; 6] = ["ResearchOps", "DataBuyer", "Translator", "Scheduler", "Archivist", "Planner"];
 
 #[derive(Serialize)]
 struct Seeded {
     url: String,
     agents: Vec<SeededAgent>,
+    /// Slugs.
+    services: Vec<String>,
     payments: Vec<String>,
 }
 
@@ -46,6 +50,18 @@ async fn run(url: &str, count: u32) -> Result<Seeded, Failure> {
         expect(&path, client.post(&path, Some(&agent.api_key), &body).await?)?;
         agents.push(agent);
     }
+    let mut services = Vec::new();
+    for agent in &agents {
+        // Names of services are unique on a node, names of agents are not.
+        let body = json!({
+            "name": format!("{} {}", agent.name, agent.id),
+            "price_per_call": PRICE,
+            "category": "demo",
+            "sla": { "window_seconds": 30 },
+        });
+        let answer = expect("/v1/services", client.post("/v1/services", Some(&agent.api_key), &body).await?)?;
+        services.push(text_of(&answer, "slug")?);
+    }
     let mut payments = Vec::new();
     for (index, payer) in agents.iter().enumerate() {
         let payee = &agents[(index + 1) % agents.len()];
@@ -59,7 +75,7 @@ async fn run(url: &str, count: u32) -> Result<Seeded, Failure> {
         let answer = expect("/v1/payments", client.post("/v1/payments", Some(&payer.api_key), &body).await?)?;
         payments.push(text_of(&answer, "id")?);
     }
-    Ok(Seeded { url: url.to_owned(), agents, payments })
+    Ok(Seeded { url: url.to_owned(), agents, services, payments })
 }
 
 async fn create(client: &mut Client, index: u32) -> Result<SeededAgent, Failure> {
@@ -115,9 +131,10 @@ fn text(seeded: &Seeded) -> String {
         .collect();
     let first = seeded.agents.first().expect("at least two agents are seeded");
     format!(
-        "{}\n\n{} payments made. Keys are shown only once. Try:\n\n  curl {}/v1/wallets/{}/balance \\\n    -H \
+        "{}\n\n{} services registered, {} payments made. Keys are shown only once. Try:\n\n  curl {}/v1/wallets/{}/balance \\\n    -H \
          'Authorization: Bearer {}'",
         table(&["agent", "wallet", "api_key", "secret_key"], &rows),
+        seeded.services.len(),
         seeded.payments.len(),
         seeded.url,
         first.wallet_id,

@@ -93,6 +93,7 @@ pub(crate) fn now(config: &Config, output: Output) -> Result<(), Failure> {
     let line = match control::ask(&dir, Request::Snapshot)? {
         Asked::Answered(Reply::Snapshot(line)) => line,
         Asked::Answered(Reply::Failed(why)) => return Err(Failure::new(Exit::Failure, why)),
+        Asked::Answered(Reply::TokenKeys(_)) => return Err(control::wrong_answer()),
         Asked::NobodyThere => offline(config)?,
     };
     output.answer(&line, || table(&HEADER, &[line.row()]))

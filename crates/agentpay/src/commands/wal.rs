@@ -162,6 +162,10 @@ fn print(lsn: Lsn, payload: &[u8], output: Output) -> Result<(), Failure> {
         owner: match view.owner() {
             Owner::Wallet(id) => id.to_string(),
             Owner::Directory(id) => id.to_string(),
+            // A token's id is its sealed place; the key for that is not needed to look at the log.
+            Owner::Token(reserved_at) => format!("token reserved at {reserved_at}"),
+            Owner::Service(id) => id.to_string(),
+            Owner::Clock => "clock".to_owned(),
         },
         at: rfc3339(view.at()),
         record: format!("{fact:?}"),

@@ -20,6 +20,7 @@ pub(crate) struct Config {
     pub snapshot: Snapshot,
     pub history: History,
     pub ledger: Ledger,
+    pub x402: X402,
     pub admission: Admission,
     pub http: Http,
     pub rates: Rates,
@@ -108,6 +109,19 @@ pub(crate) struct Ledger {
     pub idempotency_filter_bytes_max: u64,
     pub wallets_per_agent_max: u32,
     pub keys_per_agent_max: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct X402 {
+    pub platform_fee_basis_points: u32,
+    pub token_ttl_default_seconds: u64,
+    pub token_ttl_max_seconds: u64,
+    pub token_start_within_seconds: u64,
+    pub token_complete_within_seconds: u64,
+    pub services_per_agent_max: u32,
+    pub clock_jump_max_seconds: u64,
+    pub outage_max_seconds: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -296,6 +310,22 @@ impl Default for Ledger {
             idempotency_filter_bytes_max: engine.keys.filter_bytes_max,
             wallets_per_agent_max: rules.wallets_per_agent_max,
             keys_per_agent_max: rules.keys_per_agent_max,
+        }
+    }
+}
+
+impl Default for X402 {
+    fn default() -> Self {
+        let (rules, engine) = (ledger::Rules::default(), engine::Options::default());
+        X402 {
+            platform_fee_basis_points: rules.platform_fee_basis_points,
+            token_ttl_default_seconds: rules.token_ttl_default_ms / 1_000,
+            token_ttl_max_seconds: rules.token_ttl_max_ms / 1_000,
+            token_start_within_seconds: rules.token_start_within_ms / 1_000,
+            token_complete_within_seconds: rules.token_complete_within_ms / 1_000,
+            services_per_agent_max: rules.services_per_agent_max,
+            clock_jump_max_seconds: engine.clock_jump_max.as_secs(),
+            outage_max_seconds: engine.outage_max.as_secs(),
         }
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! One line of JSON asks, one line of JSON answers, then the connection ends. Whoever may open the data directory may
 //! use it, nobody else: the directory's permissions are the authentication. It exists so that `agentpay snapshot now`
-//! can hand over a result, which a signal cannot.
+//! and `agentpay keys rotate` can hand over a result, which a signal cannot.
 
 mod client;
 mod server;
 
 pub(crate) use client::{Asked, ask, is_running};
-pub(crate) use server::{remove, serve};
+pub(crate) use server::{Errands, remove, serve};
 
+use crate::commands::keys::KeyLine;
 use crate::commands::snapshot::GenerationLine;
+use crate::exit::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -22,6 +24,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Request {
     /// Take a snapshot now and say which generation it became.
     Snapshot,
+    /// Add a key that signs payment tokens and say which there are.
+    RotateTokenKeys { active_in_seconds: u64 },
 }
 
 /// The node's answer.
@@ -29,7 +33,13 @@ pub(crate) enum Request {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
     Snapshot(GenerationLine),
+    TokenKeys(Vec<KeyLine>),
     Failed(String),
+}
+
+/// A node that answered something else than it was asked.
+pub(crate) fn wrong_answer() -> Failure {
+    Failure::new(Exit::Failure, "the node answered another question; is it of another version?")
 }
 
 const NAME: &str = "control.sock";
@@ -50,23 +60,34 @@ mod tests {
     use crate::data_dir::DataDir;
     use crate::node;
     use crate::testing::{DRAIN, TestLedger, fill};
+    use engine::Engine;
     use snapshot::SnapshotStore;
 
     #[test]
     fn lines_are_as_documented() {
         let request = serde_json::to_string(&Request::Snapshot).expect("JSON");
         assert_eq!(request, r#"{"command":"snapshot"}"#);
+        let request =
+            serde_json::to_string(&Request::RotateTokenKeys { active_in_seconds: 300 }).expect("JSON");
+        assert_eq!(request, r#"{"command":"rotate_token_keys","active_in_seconds":300}"#);
         assert!(serde_json::from_str::<Request>(r#"{"command":"reboot"}"#).is_err());
         let failed = serde_json::to_string(&Reply::Failed("disk full".to_owned())).expect("JSON");
         assert_eq!(failed, r#"{"failed":"disk full"}"#);
     }
 
+    /// Rotations are answered by what the program gives; here they fail.
+    fn errands(engine: &Engine) -> Errands {
+        let rotate = |_| Err(Failure::new(Exit::Failure, "no keys here"));
+        Errands { engine: engine.clone(), rotate_token_keys: Box::new(rotate) }
+    }
+
     async fn asked(dir: &DataDir) -> Asked {
+        asked_for(dir, Request::Snapshot).await
+    }
+
+    async fn asked_for(dir: &DataDir, request: Request) -> Asked {
         let dir = dir.clone();
-        tokio::task::spawn_blocking(move || ask(&dir, Request::Snapshot))
-            .await
-            .expect("no panic")
-            .expect("an answer")
+        tokio::task::spawn_blocking(move || ask(&dir, request)).await.expect("no panic").expect("an answer")
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,11 +98,14 @@ mod tests {
         assert!(matches!(asked(&owned.dir).await, Asked::NobodyThere));
         assert!(!is_running(&owned.dir));
 
-        serve(&owned.dir, engine.clone()).expect("listening");
+        serve(&owned.dir, errands(&engine)).expect("listening");
         assert!(is_running(&owned.dir));
         let Asked::Answered(Reply::Snapshot(line)) = asked(&owned.dir).await else { panic!("a snapshot") };
         let listed = node::snapshots(&owned.dir).expect("readable").list().expect("listed").generations;
         assert_eq!(listed.iter().map(GenerationLine::of).collect::<Vec<_>>(), [line]);
+
+        let refused = asked_for(&owned.dir, Request::RotateTokenKeys { active_in_seconds: 5 }).await;
+        assert!(matches!(refused, Asked::Answered(Reply::Failed(why)) if why == "no keys here"));
 
         remove(&owned.dir);
         assert!(matches!(asked(&owned.dir).await, Asked::NobodyThere));
@@ -96,7 +120,7 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
         assert!(path.exists());
         assert!(matches!(asked(&owned.dir).await, Asked::NobodyThere));
-        serve(&owned.dir, engine.clone()).expect("listening");
+        serve(&owned.dir, errands(&engine)).expect("listening");
         assert!(is_running(&owned.dir));
         engine.shutdown(DRAIN).await.expect("closed");
     }
@@ -106,7 +130,7 @@ mod tests {
         use std::io::{BufRead, BufReader, Write};
         let ledger = TestLedger::new();
         let (owned, engine) = ledger.start().await;
-        serve(&owned.dir, engine.clone()).expect("listening");
+        serve(&owned.dir, errands(&engine)).expect("listening");
         let path = owned.dir.root().join(NAME);
         let answer = tokio::task::spawn_blocking(move || {
             let mut stream = std::os::unix::net::UnixStream::connect(path).expect("connected");

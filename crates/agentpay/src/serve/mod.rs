@@ -8,8 +8,9 @@
 mod announce;
 mod signals;
 
+use crate::commands::keys::KeyLine;
 use crate::config::{Config, Environment, Loaded, Refused};
-use crate::control;
+use crate::control::{self, Errands};
 use crate::data_dir::{DataDir, OwnedDataDir};
 use crate::exit::{Exit, Failure, chain};
 use crate::logging;
@@ -17,8 +18,9 @@ use crate::node;
 use crate::output::Output;
 use crate::system::{self, SystemClock, SystemEntropy};
 use crate::telemetry::Telemetry;
+use crate::token_keys::{self, Rotation};
 use announce::Announcer;
-use api::{Gateway, Settings};
+use api::{Gateway, Settings, TokenKeys};
 use engine::{Engine, ShutdownError, Status};
 use sha2::{Digest, Sha256};
 use signals::Signals;
@@ -59,6 +61,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let status = Status::new();
+    let token_keys = token_keys(owned)?;
     let mut signals = Signals::install()?;
     let telemetry = Telemetry::install(status.clone())?;
     let listener = bind(&config.server.listen, "server.listen")?;
@@ -79,8 +82,8 @@ async fn serve(
         }
     };
     telemetry.attach(engine.clone());
-    control::serve(&owned.dir, engine.clone())?;
-    gateway.attach(engine.clone());
+    gateway.attach(engine.clone(), token_keys);
+    control::serve(&owned.dir, errands(config, owned, &engine, &gateway))?;
     announcer.ready(begun.elapsed())?;
 
     let ended = tokio::select! {
@@ -100,6 +103,34 @@ async fn serve(
     };
     control::remove(&owned.dir);
     ended
+}
+
+/// The keys that sign payment tokens.
+fn token_keys(owned: &OwnedDataDir) -> Result<TokenKeys, Failure> {
+    let (keys, is_new) = token_keys::load_or_create(&owned.dir)?;
+    if is_new && !owned.is_new {
+        tracing::warn!(
+            "there were no keys for payment tokens beside this ledger, and new ones were made; tokens that were handed \
+             out under others cannot be redeemed and their holds go back when they expire"
+        );
+    }
+    Ok(token_keys::ready(&keys))
+}
+
+/// What operators may ask of the running node.
+fn errands(config: &Config, owned: &OwnedDataDir, engine: &Engine, gateway: &Arc<Gateway>) -> Errands {
+    let (config, dir, gateway) = (config.clone(), owned.dir.clone(), Arc::clone(gateway));
+    let rotate = move |active_in_seconds| {
+        let keys = token_keys::rotate(&dir, Rotation::new(&config, active_in_seconds))?;
+        gateway.replace_token_keys(token_keys::ready(&keys));
+        tracing::info!(
+            kid = keys.last().map(api::TokenKey::id),
+            active_in_seconds,
+            "added a key for payment tokens"
+        );
+        Ok(KeyLine::of(&keys, system::unix_seconds()))
+    };
+    Errands { engine: engine.clone(), rotate_token_keys: Box::new(rotate) }
 }
 
 fn gateway(config: &Config, settings: Settings, telemetry: &Telemetry, status: Status) -> Gateway {

@@ -1,7 +1,7 @@
 //! Names and buckets of the metrics that the process itself exports. Those of HTTP and log are named where they are
 //! measured; buckets for all of them are here, because the recorder takes them at installation.
 
-use ::metrics::{Gauge, describe_gauge, gauge};
+use ::metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use engine::{Engine, Phase};
 use metrics_exporter_prometheus::Matcher;
 
@@ -43,6 +43,11 @@ pub(super) struct Gauges {
     keys_on_disk: Gauge,
     key_files: Gauge,
     key_filters: Gauge,
+    services: Gauge,
+    tokens: Gauge,
+    timers: Gauge,
+    deadlines_fired: Counter,
+    clock_frozen: Gauge,
     phases: [(&'static str, Gauge); 6],
     resident: Gauge,
     open_files: Gauge,
@@ -72,6 +77,23 @@ impl Gauges {
             keys_on_disk: described("agentpay_keys_on_disk_entries", "Idempotency keys on disk"),
             key_files: described("agentpay_keys_on_disk_files", "Files of idempotency keys"),
             key_filters: described("agentpay_keys_filter_bytes", "Memory of the filters of these files"),
+            services: described(
+                "agentpay_engine_services",
+                "Services of the marketplace, inactive ones included",
+            ),
+            tokens: described(
+                "agentpay_engine_tokens",
+                "Payment tokens in memory, open ones and those that ended lately",
+            ),
+            timers: described(
+                "agentpay_engine_timers",
+                "Deadlines ahead, those that nobody needs any more included",
+            ),
+            deadlines_fired: fired(),
+            clock_frozen: described(
+                "agentpay_engine_clock_frozen_info",
+                "1 while the wall clock is not believed and nothing expires",
+            ),
             phases: PHASES.map(|label| (label, gauge!(phase, "phase" => label))),
             resident: described("agentpay_process_resident_bytes", "Memory of the process that is in RAM"),
             open_files: described("agentpay_process_open_files", "Open file descriptors of the process"),
@@ -99,7 +121,18 @@ impl Gauges {
         self.keys_on_disk.set(exact(now.keys_on_disk));
         self.key_files.set(exact(now.key_files));
         self.key_filters.set(exact(now.key_filter_bytes));
+        self.services.set(exact(now.services));
+        self.tokens.set(exact(now.tokens));
+        self.timers.set(exact(now.timers));
+        self.deadlines_fired.absolute(now.deadlines_fired);
+        self.clock_frozen.set(exact(now.clock_frozen));
     }
+}
+
+fn fired() -> Counter {
+    let name = "agentpay_engine_deadlines_fired_total";
+    describe_counter!(name, "Deadlines at which the owner of a token was woken");
+    counter!(name)
 }
 
 fn described(name: &'static str, help: &'static str) -> Gauge {

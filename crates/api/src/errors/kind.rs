@@ -30,6 +30,11 @@ pub(crate) enum Kind {
     LimitReached,
     FaucetCap,
     SettlementNotConfigured,
+    PriceAboveMaximum,
+    AlreadyExists,
+    TokenInvalid,
+    TokenExpired,
+    TokenUsed,
     RateLimited,
     TooManyInFlight,
     Overloaded,
@@ -57,7 +62,7 @@ pub(crate) struct Row {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::InvalidRequest,
         Self::MalformedHttp,
         Self::Unauthenticated,
@@ -81,6 +86,11 @@ impl Kind {
         Self::LimitReached,
         Self::FaucetCap,
         Self::SettlementNotConfigured,
+        Self::PriceAboveMaximum,
+        Self::AlreadyExists,
+        Self::TokenInvalid,
+        Self::TokenExpired,
+        Self::TokenUsed,
         Self::RateLimited,
         Self::TooManyInFlight,
         Self::Overloaded,
@@ -117,6 +127,11 @@ impl Kind {
             | Self::LimitReached
             | Self::FaucetCap
             | Self::SettlementNotConfigured => self.business_row(),
+            Self::PriceAboveMaximum
+            | Self::AlreadyExists
+            | Self::TokenInvalid
+            | Self::TokenExpired
+            | Self::TokenUsed => self.market_row(),
             Self::RateLimited
             | Self::TooManyInFlight
             | Self::Overloaded
@@ -248,6 +263,43 @@ impl Kind {
         }
     }
 
+    /// Answers of the service marketplace.
+    const fn market_row(self) -> Row {
+        match self {
+            Self::PriceAboveMaximum => {
+                row(402, "AP-1001", "price_above_maximum", "The service costs more than max_amount allows. Nothing was held.")
+                    .with_reason()
+                    .with_actions(&[
+                        "Authorise again with max_amount of at least details.price, if the call is worth it.",
+                        "Look for a cheaper service with GET /v1/services?sort=price.",
+                    ])
+            }
+            Self::AlreadyExists => row(409, "AP-2003", "already_exists", "There is one of that name already.")
+                .with_actions(&["Choose another name."]),
+            Self::TokenInvalid => {
+                row(400, "TOKEN_INVALID", "token_invalid", "This is not a payment token of this node. Nothing was moved.")
+                    .with_actions(&[
+                        "Send the token exactly as the consumer got it from POST /v1/services/{service_id}/authorize.",
+                        "Do not deliver; ask the consumer for a token.",
+                    ])
+            }
+            Self::TokenExpired => {
+                row(410, "TOKEN_EXPIRED", "token_expired", "The token expired before it was verified. Its hold went back.")
+                    .with_actions(&[
+                        "Do not deliver; ask the consumer to authorise the call again and to pass the fresh token.",
+                    ])
+            }
+            Self::TokenUsed => {
+                row(409, "TOKEN_ALREADY_USED", "token_already_used", "The token has been redeemed before. It pays for one call.")
+                    .with_actions(&[
+                        "Do not deliver again; ask the consumer for a new token.",
+                        "If your own first answer was lost, send the same request with the Idempotency-Key it had.",
+                    ])
+            }
+            _ => panic!("not a market row"),
+        }
+    }
+
     /// Conditions of the service.
     const fn service_row(self) -> Row {
         const LATER: &[&str] = &["Wait for the time in Retry-After, then send the same request again."];
@@ -351,6 +403,9 @@ mod tests {
                 "AP-1006" => &[409],
                 "AP-2001" => &[400],
                 "AP-2002" => &[404],
+                "AP-2003" | "TOKEN_ALREADY_USED" => &[409],
+                "TOKEN_INVALID" => &[400],
+                "TOKEN_EXPIRED" => &[410],
                 "AP-2004" => &[405, 406, 408, 413, 414, 415, 431],
                 "AP-3001" | "AP-3003" | "AP-3004" => &[503],
                 "AP-3002" => &[429],

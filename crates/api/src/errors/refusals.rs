@@ -88,6 +88,37 @@ impl From<Denial> for Problem {
             Denial::WrongStatus { status } => {
                 Self::new(Kind::WrongState).with_text("status", status_name(status))
             }
+            Denial::UnknownService => {
+                Self::new(Kind::NotFound).saying("There is no such service that this key may see.")
+            }
+            Denial::UnknownToken => {
+                Self::new(Kind::NotFound).saying("There is no such payment token that this key may see.")
+            }
+            Denial::TokenMismatch => Self::new(Kind::TokenInvalid).with_text("reason", "not_as_reserved"),
+            Denial::ServiceInactive => Self::new(Kind::WrongState)
+                .saying("The service is not active and takes no new calls.")
+                .with_text("status", "inactive"),
+            Denial::SlugTaken { slug } => Self::new(Kind::AlreadyExists)
+                .saying("There is a service of that name, or of one that looks the same in a URL. Choose another name.")
+                .with_text("path", "$.name")
+                .with_text("slug", slug.into_string()),
+            Denial::NoWalletInCurrency { currency } => Self::new(Kind::UnknownWallet)
+                .saying(format!("The agent has no wallet in {currency} to be paid into. Open one first."))
+                .with_text("currency", currency.as_str().to_owned()),
+            Denial::PriceAboveMaximum { price, max_amount } => Self::new(Kind::PriceAboveMaximum)
+                .with_amount("price", price)
+                .with_amount("max_amount", max_amount),
+            Denial::TokenExpired { expired_at } => {
+                Self::new(Kind::TokenExpired).with("expired_at", Detail::Time(expired_at))
+            }
+            Denial::TokenUsed { status } => Self::new(Kind::TokenUsed).with_text("status", status.as_str()),
+            Denial::WrongTokenStatus { status } => Self::new(Kind::WrongState)
+                .saying("The token's present state does not allow this step.")
+                .with_text("status", status.as_str()),
+            Denial::TooManyServices { limit } => Self::new(Kind::LimitReached)
+                .saying("The agent has as many services as it may. Change one of them instead.")
+                .with_text("rule", "too_many_services")
+                .with("limit", Detail::Number(limit.into())),
         }
     }
 }
@@ -120,7 +151,7 @@ pub(crate) fn status_name(status: WalletStatus) -> &'static str {
 #[cfg(test)]
 mod tests {
     use http::header::RETRY_AFTER;
-    use ledger::{Amount, Currency, Rail};
+    use ledger::{Amount, Currency, Rail, Timestamp, TokenStatus};
 
     use super::*;
 
@@ -152,6 +183,17 @@ mod tests {
             (Denial::TooManyKeys { limit: 9 }, 409, "AP-1006"),
             (Denial::TooManyWallets { limit: 9 }, 409, "AP-1006"),
             (Denial::WrongStatus { status: WalletStatus::Closed }, 409, "AP-1006"),
+            (Denial::UnknownService, 404, "AP-2002"),
+            (Denial::UnknownToken, 404, "AP-2002"),
+            (Denial::TokenMismatch, 400, "TOKEN_INVALID"),
+            (Denial::ServiceInactive, 409, "AP-1006"),
+            (Denial::SlugTaken { slug: "weather".into() }, 409, "AP-2003"),
+            (Denial::NoWalletInCurrency { currency: Currency::EUR }, 404, "AP-1001"),
+            (Denial::PriceAboveMaximum { price: two, max_amount: one }, 402, "AP-1001"),
+            (Denial::TokenExpired { expired_at: Timestamp::from_millis(0) }, 410, "TOKEN_EXPIRED"),
+            (Denial::TokenUsed { status: TokenStatus::Settled }, 409, "TOKEN_ALREADY_USED"),
+            (Denial::WrongTokenStatus { status: TokenStatus::Cancelled }, 409, "AP-1006"),
+            (Denial::TooManyServices { limit: 9 }, 409, "AP-1006"),
         ];
         for (denial, status, code) in table {
             let problem = Problem::from(denial.clone());

@@ -7,6 +7,7 @@ use ledger::{Agent, AgentId, Key, KeyKind, Scopes};
 use super::name;
 use crate::{
     auth::Principal,
+    base64url,
     dispatch::Call,
     errors::{Kind, Problem},
     idempotency,
@@ -15,7 +16,7 @@ use crate::{
         read::{Reader, Slot},
         write::Writer,
     },
-    keys::{Fresh, base64url},
+    keys::Fresh,
     respond::Reply,
 };
 
@@ -107,7 +108,7 @@ pub(crate) async fn create(call: &Call<'_>) -> Result<Reply, Problem> {
         w.name("api_key").plain(runtime.reveal());
         w.name("secret_key").plain(owner.reveal());
         w.name("wallet_id").plain(wallet);
-        w.name("public_key").plain(base64url(&agent.public_key));
+        w.name("public_key").plain(base64url::encode(&agent.public_key));
         w.name("created_at").timestamp(agent.created_at);
     });
     Ok(Reply::json(StatusCode::CREATED, writer))
@@ -124,7 +125,7 @@ pub(crate) async fn read(call: &Call<'_>) -> Result<Reply, Problem> {
         w.name("metadata").raw(agent.metadata.as_deref());
         w.name("status").plain("active");
         w.name("trust_score").integer(ledger::TRUST_SCORE_START);
-        w.name("public_key").plain(base64url(&agent.public_key));
+        w.name("public_key").plain(base64url::encode(&agent.public_key));
         w.name("wallets")
             .array(|w| agent.wallets.iter().take(WALLETS_SHOWN_MAX).for_each(|wallet| w.plain(wallet)));
         w.name("wallets_total").integer(agent.wallets.len());

@@ -41,7 +41,7 @@ pub(super) fn limit(query: &Query) -> Result<usize, Problem> {
     Ok(query.parsed("limit", "a whole number from 1 to 100", read)?.unwrap_or(LIMIT_DEFAULT))
 }
 
-fn page(call: &Call<'_>, query: &Query) -> Result<PageRequest, Problem> {
+pub(super) fn page(call: &Call<'_>, query: &Query) -> Result<PageRequest, Problem> {
     let partition = call.engine.options().partition;
     let cursor = query.parsed("cursor", "the next_cursor of an earlier page", |text| {
         cursor::open(call.sealer, partition, text)
@@ -49,7 +49,7 @@ fn page(call: &Call<'_>, query: &Query) -> Result<PageRequest, Problem> {
     Ok(PageRequest { cursor, limit: limit(query)? })
 }
 
-fn range(query: &Query) -> Result<TimeRange, Problem> {
+pub(super) fn range(query: &Query) -> Result<TimeRange, Problem> {
     const WANTED: &str = "an RFC 3339 time, such as 2026-05-08T12:00:00Z";
     Ok(TimeRange {
         after: query.parsed("created_after", WANTED, time::parse)?,
@@ -57,7 +57,7 @@ fn range(query: &Query) -> Result<TimeRange, Problem> {
     })
 }
 
-fn next_cursor<T>(call: &Call<'_>, page: &Page<T>) -> Option<String> {
+pub(super) fn next_cursor<T>(call: &Call<'_>, page: &Page<T>) -> Option<String> {
     let partition = call.engine.options().partition;
     page.next.map(|next| cursor::seal(call.sealer, partition, next))
 }
@@ -83,6 +83,7 @@ pub(crate) async fn payments(call: &Call<'_>) -> Result<Reply, Problem> {
         let payer = match item {
             Transaction::Payment(receipt) => receipt.payment.payer,
             Transaction::Funding(receipt) => receipt.funding.wallet,
+            Transaction::Settlement(receipt) => receipt.payer,
         };
         let audience = match known {
             Some((same, audience)) if same == payer => audience,
@@ -135,7 +136,11 @@ pub(crate) async fn entries(call: &Call<'_>) -> Result<Reply, Problem> {
 }
 
 fn entry_members(w: &mut Writer, entry: &EntryView) {
-    w.name("payment_id").plain(entry.payment_id);
+    // Lines of a hold belong to a token that may never become a payment.
+    match entry.payment_id {
+        Some(payment) => w.name("payment_id").plain(payment),
+        None => w.name("payment_id").null(),
+    }
     w.name("kind").plain(entry.kind);
     w.name("delta").amount(entry.delta);
     w.name("balance_after").amount(entry.balance_after);
@@ -146,7 +151,7 @@ fn entry_members(w: &mut Writer, entry: &EntryView) {
 fn entries_csv(entries: &[EntryView]) -> Vec<u8> {
     let mut out = b"payment_id,kind,delta,balance_after,counterparty,created_at\r\n".to_vec();
     for entry in entries {
-        csv::text(&mut out, &entry.payment_id.to_string());
+        csv::text(&mut out, &entry.payment_id.map_or_else(String::new, |payment| payment.to_string()));
         out.push(b',');
         csv::text(&mut out, entry.kind);
         out.push(b',');
@@ -181,7 +186,7 @@ mod tests {
     #[test]
     fn statements_in_csv_are_defused() {
         let entry = EntryView {
-            payment_id: PaymentId::from_raw(1),
+            payment_id: Some(PaymentId::from_raw(1)),
             kind: "payment_sent",
             delta: Amount::from_nanos(-5_020_000_000),
             balance_after: Amount::from_nanos(94_980_000_000),

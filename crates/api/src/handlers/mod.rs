@@ -8,9 +8,13 @@ pub(crate) mod history;
 pub(crate) mod keys;
 pub(crate) mod operator;
 pub(crate) mod payments;
+pub(crate) mod services;
+pub(crate) mod tokens;
 pub(crate) mod wallets;
 
 use ledger::{Currency, WalletId, WalletStatus};
+
+use self::tokens::Step;
 
 use crate::{
     dispatch::Call,
@@ -42,6 +46,22 @@ pub(crate) async fn run(operation: Operation, call: &Call<'_>) -> std::result::R
         Operation::PayBatch => batch::pay(call).await,
         Operation::ListPayments => history::payments(call).await,
         Operation::ReadPayment => payments::read(call).await,
+        Operation::RegisterService => services::create(call).await,
+        Operation::ListServices => services::list(call),
+        Operation::ReadService => services::read(call),
+        Operation::ChangeService => services::change(call).await,
+        Operation::DeactivateService => services::deactivate(call).await,
+        Operation::VerifyService => services::verify(call).await,
+        Operation::Requirements => services::requirements(call),
+        Operation::Authorize => tokens::authorize(call).await,
+        Operation::VerifyToken => tokens::verify(call).await,
+        Operation::CallStarted => tokens::step(call, Step::Started).await,
+        Operation::CallAccepted => tokens::step(call, Step::Accepted).await,
+        Operation::CallCompleted => tokens::step(call, Step::Completed).await,
+        Operation::CancelToken => tokens::cancel(call).await,
+        Operation::ReadToken => tokens::read(call).await,
+        Operation::ListTokens => tokens::list(call).await,
+        Operation::PublishedKeys => Ok(tokens::published_keys(call)),
         Operation::TrialBalance => operator::trial_balance(call),
         Operation::Metrics => operator::metrics(call),
         Operation::Health | Operation::Readiness | Operation::Version => {
@@ -59,7 +79,7 @@ fn wallet_id(reader: &mut Reader<'_>) -> Result<WalletId> {
 }
 
 /// A currency code in a body.
-fn currency(reader: &mut Reader<'_>) -> Result<Currency> {
+pub(crate) fn currency(reader: &mut Reader<'_>) -> Result<Currency> {
     let text = reader.string()?;
     Currency::parse(&text)
         .map_err(|_| reader.invalid("Must be a currency code of three capital letters, such as USD."))

@@ -6,7 +6,7 @@ use engine::{Caller, PaymentReceipt, Transaction};
 use http::StatusCode;
 use ledger::{Amount, BatchItem, Currency, PayCommand, Payee, Payment, PaymentId, Rail, WalletId};
 
-use super::{currency, name, wallet_id, wallets};
+use super::{currency, name, tokens, wallet_id, wallets};
 use crate::{
     dispatch::Call,
     errors::{Kind, Problem},
@@ -125,7 +125,7 @@ fn rail(reader: &mut Reader<'_>) -> read::Result<Rail> {
     })
 }
 
-fn prose(reader: &mut Reader<'_>) -> read::Result<Box<str>> {
+pub(super) fn prose(reader: &mut Reader<'_>) -> read::Result<Box<str>> {
     let text = reader.string()?;
     text::prose(text, text::DESCRIPTION_CHARS_MAX).map_err(|advice| reader.invalid(advice))
 }
@@ -170,7 +170,7 @@ pub(crate) async fn pay(call: &Call<'_>) -> Result<Reply, Problem> {
     Ok(reply.delivered().await?)
 }
 
-fn boolean(text: &str) -> Option<bool> {
+pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" | "1" => Some(true),
         "false" | "0" => Some(false),
@@ -206,7 +206,8 @@ pub(super) fn audience(call: &Call<'_>, caller: &Caller, found: &Transaction) ->
         Transaction::Payment(receipt) if call.engine.owns(caller.agent, receipt.payment.payer) => {
             Audience::Payer
         }
-        Transaction::Payment(_) => Audience::Payee,
+        Transaction::Settlement(receipt) if call.engine.owns(caller.agent, receipt.payer) => Audience::Payer,
+        Transaction::Payment(_) | Transaction::Settlement(_) => Audience::Payee,
     }
 }
 
@@ -215,6 +216,7 @@ pub(super) fn transaction(w: &mut Writer, transaction: &Transaction, audience: A
     match transaction {
         Transaction::Payment(payment) => receipt(w, payment, audience),
         Transaction::Funding(funding) => wallets::funding(w, funding),
+        Transaction::Settlement(settlement) => tokens::settlement(w, settlement, audience),
     }
 }
 

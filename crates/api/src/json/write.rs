@@ -11,7 +11,7 @@ use ledger::{Amount, Timestamp};
 use crate::time;
 
 /// How amounts are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum AmountStyle {
     /// `5.02`
     #[default]

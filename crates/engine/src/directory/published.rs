@@ -1,9 +1,12 @@
 //! What authentication sees: durable keys and the meters of their agents. Written by the commit stream and by
 //! recovery, read by every request.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use ledger::{AgentId, Key, KeyId, Timestamp};
@@ -17,9 +20,14 @@ pub(crate) struct PublishedDirectory {
 }
 
 struct AgentEntry {
+    /// Digest of the operator's name; zero for [`OWN_OPERATOR`].
+    operator: u64,
     meter: Arc<AgentMeter>,
     keys: Vec<KeyId>,
 }
+
+/// The operator of an agent that names none: every such agent is one of its own.
+const OWN_OPERATOR: &str = "self";
 
 impl PublishedDirectory {
     pub(crate) fn new() -> Self {
@@ -34,8 +42,16 @@ impl PublishedDirectory {
         self.agent_count.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn publish_agent(&self, agent: AgentId, keys: &[Key]) {
-        let entry = AgentEntry { meter: Arc::default(), keys: Vec::with_capacity(keys.len()) };
+    /// Whether two agents are one agent or belong to one operator.
+    pub(crate) fn share_operator(&self, one: AgentId, other: AgentId) -> bool {
+        let operator = |agent| self.agents.read(agent, |entry| entry.operator).unwrap_or(0);
+        let named = operator(one);
+        one == other || (named != 0 && named == operator(other))
+    }
+
+    pub(crate) fn publish_agent(&self, agent: AgentId, operator: &str, keys: &[Key]) {
+        let operator = if operator == OWN_OPERATOR { 0 } else { digest(operator) };
+        let entry = AgentEntry { operator, meter: Arc::default(), keys: Vec::with_capacity(keys.len()) };
         if self.agents.insert_new(agent, entry) {
             self.agent_count.fetch_add(1, Ordering::Relaxed);
         }
@@ -79,4 +95,11 @@ impl PublishedDirectory {
         }
         self.publish_key(agent, key);
     }
+}
+
+/// Never zero. Compared within this process only.
+fn digest(operator: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    operator.hash(&mut hasher);
+    hasher.finish().max(1)
 }

@@ -57,6 +57,8 @@ pub(super) fn gather(
             let owner = match view.owner() {
                 Owner::Wallet(wallet) => wallet.raw(),
                 Owner::Directory(agent) => agent.raw(),
+                // Their keys, if any, stay with them.
+                Owner::Token(_) | Owner::Service(_) | Owner::Clock => continue,
             };
             let at = view.at();
             if at < expired {

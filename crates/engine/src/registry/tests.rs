@@ -16,6 +16,10 @@ impl Clock for Fixed {
     fn now(&self) -> Timestamp {
         AT
     }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl Entropy for Fixed {

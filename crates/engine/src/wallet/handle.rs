@@ -56,8 +56,8 @@ impl Handle {
         }
     }
 
-    pub(crate) fn credit(&self, delta: Amount, position: Position) {
-        self.inbox.credit(delta, position);
+    pub(crate) fn post(&self, delta: Amount, held: Amount, position: Position) {
+        self.inbox.post(delta, held, position);
     }
 
     /// Commands since this was asked last.

@@ -17,6 +17,8 @@ pub(crate) struct Inbox(Mutex<Contents>);
 struct Contents {
     work: Vec<Work>,
     credited: Amount,
+    /// Change of what is held, negative: holds that ended.
+    held: Amount,
     /// Position of the last credit in `credited`; zero when there is none.
     credited_to: Position,
     /// A wake-up is under way or the owner is at work: it will look again before it sleeps.
@@ -44,12 +46,15 @@ impl Inbox {
         if std::mem::replace(&mut contents.awake, true) { Pushed::Awake } else { Pushed::Wake }
     }
 
-    /// Adds a credit of the record item at `position`. Called in log order.
-    pub(crate) fn credit(&self, delta: Amount, position: Position) {
+    /// Adds a posting of the record item at `position`. Called in log order.
+    pub(crate) fn post(&self, delta: Amount, held: Amount, position: Position) {
         let mut contents = self.0.lock();
         assert!(position > contents.credited_to, "credits are delivered in log order");
-        contents.credited =
-            contents.credited.checked_add(delta).expect("the supply bound keeps sums of credits in range");
+        let add = |sum: Amount, more| {
+            sum.checked_add(more).expect("the supply bound keeps sums of credits in range")
+        };
+        contents.credited = add(contents.credited, delta);
+        contents.held = add(contents.held, held);
         contents.credited_to = position;
     }
 
@@ -89,8 +94,9 @@ impl Inbox {
 impl Contents {
     fn settle(&mut self, wallet: &mut Wallet) {
         if self.credited_to > Position::ZERO {
-            wallet.credit(self.credited, self.credited_to);
+            wallet.post(self.credited, self.held, self.credited_to);
             self.credited = Amount::ZERO;
+            self.held = Amount::ZERO;
             self.credited_to = Position::ZERO;
         }
     }

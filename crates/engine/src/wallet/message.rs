@@ -2,7 +2,7 @@
 
 use ledger::{
     AgentId, Amount, BatchCommand, Currency, FundCommand, KeyHash, KeyScope, KeyUse, PayCommand, Position,
-    Timestamp, WalletFields, WalletStatus,
+    ReserveCommand, Timestamp, WalletFields, WalletStatus,
 };
 use tokio::sync::oneshot;
 
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Batch(BatchCommand),
     /// Draw from the test faucet.
     Fund(FundCommand),
+    /// Hold the price of a call.
+    Reserve(Box<ReserveCommand>),
     /// Freeze or unfreeze.
     SetStatus { caller: AgentId, wanted: WalletStatus, at: Timestamp },
     /// What would this payment do? Writes nothing.
@@ -66,6 +68,7 @@ impl Command {
         match self {
             Command::Pay(command) | Command::Preview(command) => one(&command.key, KeyScope::Payment),
             Command::Fund(command) => one(&command.key, KeyScope::Fund),
+            Command::Reserve(command) => one(&command.key, KeyScope::Authorize),
             Command::CheckKey { key } => vec![key.hash(KeyScope::Batch)],
             Command::Batch(command) => {
                 let items = command.items.iter().filter_map(|item| item.key.as_ref());

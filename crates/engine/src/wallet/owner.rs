@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use journal::{Encode, RowRef, Scratch, View};
 use ledger::{
     AgentId, BatchCommand, Decision, Denial, FundCommand, KeyPlace, KeyScope, KeyUse, KeyVerdict, PayCommand,
-    Position, Rules, Timestamp, Wallet, WalletId, WalletStatus,
+    Position, ReserveCommand, Rules, Timestamp, Wallet, WalletId, WalletStatus,
 };
 use tokio::sync::oneshot;
 use wal::Lsn;
@@ -51,6 +51,7 @@ impl Owner<'_> {
             Command::Pay(command) => self.pay(command, requester),
             Command::Batch(command) => self.batch(command, requester),
             Command::Fund(command) => self.fund(command, requester),
+            Command::Reserve(command) => self.reserve(*command, requester),
             Command::SetStatus { caller, wanted, at } => self.set_status(caller, wanted, at, requester),
             Command::Preview(command) => {
                 let reply = preview(self.wallet, command, &self.shared.rules);
@@ -104,6 +105,17 @@ impl Owner<'_> {
     fn fund(&mut self, command: FundCommand, requester: Requester) -> Option<Decided> {
         match ledger::decide_funding(self.wallet, command, &self.shared.rules) {
             Decision::Fact(funding) => self.record(Box::new(funding), requester, Reply::Funding),
+            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
+        }
+    }
+
+    fn reserve(&mut self, command: ReserveCommand, requester: Requester) -> Option<Decided> {
+        match ledger::decide_reservation(self.wallet, command) {
+            Decision::Fact(reserved) => {
+                self.shared.time.stamped_at(reserved.terms.reserved_at);
+                self.record(Box::new(reserved), requester, Reply::Reserved)
+            }
             Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
             Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
         }

@@ -20,7 +20,7 @@ fn list(node: &Node, party: &Party, filter: PaymentFilter) -> Vec<PaymentReceipt
 fn receipts(page: Page<Transaction>) -> Vec<PaymentReceipt> {
     let receipt = |transaction| match transaction {
         Transaction::Payment(receipt) => receipt,
-        Transaction::Funding(funding) => panic!("a funding among payments: {funding:?}"),
+        other => panic!("no payment of a wallet: {other:?}"),
     };
     page.items.into_iter().map(receipt).collect()
 }
@@ -158,13 +158,14 @@ fn a_statement_adds_up_to_the_balance() {
     assert_eq!(lines[0].balance_after, node.available(&alice));
     for line in &lines {
         let found = node
-            .run(node.engine.transaction(alice.id(), line.payment_id))
+            .run(node.engine.transaction(alice.id(), line.payment_id.expect("a payment or a funding")))
             .expect("every line has its record");
         match found {
-            Transaction::Payment(receipt) => assert_eq!(receipt.id, line.payment_id),
+            Transaction::Payment(receipt) => assert_eq!(Some(receipt.id), line.payment_id),
             Transaction::Funding(funding) => {
-                assert_eq!((funding.id, line.kind), (line.payment_id, "funding"))
+                assert_eq!((Some(funding.id), line.kind), (line.payment_id, "funding"))
             }
+            Transaction::Settlement(settlement) => panic!("nothing was called: {settlement:?}"),
         }
     }
     node.shutdown();

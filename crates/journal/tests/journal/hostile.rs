@@ -32,6 +32,12 @@ fn check(bytes: &[u8]) -> bool {
             Row::Totals(totals, _) => {
                 assert!(totals.sum(Currency::USD) <= sum_of_three().plus(Amount::SUPPLY_MAX))
             }
+            Row::Token(_, token) => {
+                let (rules, outages) = (ledger::Rules::default(), ledger::Outages::default());
+                assert_eq!(token.deadline(&rules, &outages).is_some(), token.status.is_open());
+            }
+            Row::Service(service) => assert!(service.trust.score() <= 100),
+            Row::Outages(outages) => drop(outages.extend(ledger::Timestamp::from_millis(0), u64::MAX)),
             Row::Agent(_) | Row::Spilled(_) => {}
         }
     }
@@ -41,7 +47,7 @@ fn check(bytes: &[u8]) -> bool {
     let fact = view.to_fact().expect("what a view passed can be decoded");
     assert_balanced(|f| fact.for_each_posting(f));
     assert_eq!((view.change(), view.at()), (fact.change(), fact.at()));
-    view.for_each_foreign(|posting| assert!(!posting.delta.is_zero()));
+    view.for_each_foreign(|posting| assert!(!posting.delta.is_zero() || !posting.held.is_zero()));
     view.for_each_key(|hash, _, _| assert_eq!(hash.raw() & 0xffff, 0));
     let mut scratch = Scratch::new();
     fact.encode(&mut scratch);
@@ -123,11 +129,11 @@ fn other_versions_and_kinds_are_named() {
         assert_eq!(decode_row(&payload), Err(Error::UnknownVersion { version }));
     }
     payload[0] = 1;
-    for kind in [0, 10, 128, 129, 131, 255] {
+    for kind in [0, 16, 128, 129, 134, 255] {
         payload[1] = kind;
         assert_eq!(decode(&payload), Err(Error::UnknownKind { kind }));
     }
-    for kind in [0, 7, 128, 132, 255] {
+    for kind in [0, 7, 128, 135, 255] {
         payload[1] = kind;
         assert_eq!(decode_row(&payload), Err(Error::UnknownKind { kind }));
     }
@@ -155,6 +161,38 @@ fn values_that_nobody_meant_are_named() {
     impossible(ledger::Payment { payee: Payee::Wallet(payment().payer), ..payment() }, "payee");
     let long = samples::key(&"k".repeat(256));
     impossible(ledger::Payment { key: long, ..payment() }, "idempotency key");
+}
+
+#[test]
+fn tokens_services_and_outages_that_nobody_meant_are_named() {
+    let fact = |wanted: &str| {
+        let (_, fact) = samples::facts().into_iter().find(|(name, _)| *name == wanted).expect("a sample");
+        fact
+    };
+    let Fact::TokenEnded(settled) = fact("token_ended_settled") else { panic!("an end") };
+    let Fact::TokenEnded(breached) = fact("token_ended_sla_breached") else { panic!("an end") };
+    let nanos = Amount::from_nanos;
+    for fee in [nanos(-1), nanos(5_000_001)] {
+        impossible(ledger::TokenEnded { fee, ..settled.clone() }, "fee");
+    }
+    impossible(ledger::TokenEnded { fee: nanos(1), ..breached }, "fee");
+    for amount in [nanos(0), nanos(-1), Amount::MAX.plus(nanos(1))] {
+        let terms = samples::other_offer(&settled.terms, |offer| offer.price = amount);
+        impossible(ledger::TokenEnded { terms, fee: Amount::ZERO, ..settled.clone() }, "amount");
+    }
+    let payer = settled.terms.payer;
+    let terms = samples::other_offer(&settled.terms, |offer| offer.payee = payer);
+    impossible(ledger::TokenEnded { terms, ..settled.clone() }, "payee");
+    let sla = Some(ledger::Sla { window_ms: 1, accept_within_ms: Some(2) });
+    let terms = samples::other_offer(&settled.terms, |offer| offer.sla = sla);
+    impossible(ledger::TokenEnded { terms, ..settled }, "SLA");
+    let Fact::ServiceChanged(mut service) = fact("service_changed") else { panic!("a service") };
+    service.terms.price = Amount::ZERO;
+    impossible(service, "price");
+    let Fact::TrustChanged(trust) = fact("trust_changed") else { panic!("a score") };
+    impossible(ledger::TrustChanged { score: 101, ..trust }, "score");
+    let (from, at) = (ledger::Timestamp::from_millis(2), ledger::Timestamp::from_millis(1));
+    impossible(ledger::ClockFact::Outage { from, at, cause: ledger::OutageCause::Down }, "outage");
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn check_view(payload: &[u8], fact: &Fact) {
     assert_eq!((view.change(), view.at()), (fact.change(), fact.at()));
     let owner = match view.owner() {
         Owner::Wallet(wallet) => Some(Account::Wallet(wallet)),
-        Owner::Directory(_) => None,
+        Owner::Directory(_) | Owner::Token(_) | Owner::Service(_) | Owner::Clock => None,
     };
     let (mut postings, mut foreign) = (Vec::new(), Vec::new());
     fact.for_each_posting(|posting| postings.push(posting));

@@ -7,6 +7,11 @@ use ledger::{
     KeyScope, KeyUse, KeysRotated, Parts, Payee, Payment, PaymentBatch, Position, Posting, Rail, Scopes,
     StatusChange, SystemAccount, Timestamp, Totals, Wallet, WalletId, WalletOpened, WalletStatus,
 };
+use ledger::{
+    CALLS_MAX, Call, ClockFact, Offer, Outage, OutageCause, Outages, Outcome, Service, ServiceChange,
+    ServiceChanged, ServiceId, ServiceStatus, ServiceTerms, Sla, Step, TokenEnd, TokenEnded, TokenReserved,
+    TokenStatus, TokenStepped, TokenTerms, TokenTimes, TrustChanged, Verification,
+};
 
 const AGENT: AgentId = AgentId::new(1, 0x0011_2233_4455_6677_8899_aabb_ccdd);
 const PAYER: WalletId = WalletId::new(1, 0x1111_1111_1111_1111_1111_1111_1111);
@@ -218,6 +223,213 @@ pub(crate) fn facts() -> Vec<(&'static str, Fact)> {
         ("status_active", status(WalletStatus::Active).into()),
         ("status_closed", status(WalletStatus::Closed).into()),
     ]
+    .into_iter()
+    .chain(token_facts())
+    .chain(service_facts())
+    .collect()
+}
+
+const SERVICE: ServiceId = ServiceId::new(1, 0x3333_3333_3333_3333_3333_3333_3333);
+const PROVIDER: AgentId = AgentId::new(2, 0x4444_4444_4444_4444_4444_4444_4444);
+const SLA: Sla = Sla { window_ms: 2_592_000_000, accept_within_ms: Some(1) };
+
+fn token_terms() -> TokenTerms {
+    let offer = Offer {
+        service: SERVICE,
+        service_at: Position::new(8_192),
+        provider: PROVIDER,
+        payee: PAYEE,
+        price: nanos(5_000_000),
+        currency: Currency::USD,
+        sla: Some(SLA),
+    };
+    TokenTerms { offer: offer.into(), payer: PAYER, payer_agent: AGENT, counts: true, reserved_at: AT }
+}
+
+/// The same terms on another offer.
+pub(crate) fn other_offer(terms: &TokenTerms, change: impl FnOnce(&mut Offer)) -> TokenTerms {
+    let mut offer = (*terms.offer).clone();
+    change(&mut offer);
+    TokenTerms { offer: offer.into(), ..terms.clone() }
+}
+
+fn bare_token_terms() -> TokenTerms {
+    let sla = Some(Sla { window_ms: 1, accept_within_ms: None });
+    let change = |offer: &mut Offer| {
+        (offer.price, offer.currency, offer.sla) = (Amount::MAX, Currency::EUR, sla);
+    };
+    TokenTerms { counts: false, ..other_offer(&token_terms(), change) }
+}
+
+fn token_ended(end: TokenEnd) -> TokenEnded {
+    let late = |millis| Some(Timestamp::from_millis(AT.millis() + millis));
+    TokenEnded {
+        token: Position::new(12_288),
+        end,
+        terms: token_terms(),
+        expires_at: Timestamp::from_millis(i64::MAX),
+        times: TokenTimes { verified_at: late(1), started_at: late(2), accepted_at: late(3), ended_at: None },
+        fee: if end == TokenEnd::Settled { nanos(5_000_000) } else { Amount::ZERO },
+        redeemed_by: if end == TokenEnd::Expired { (0, 0) } else { (u64::MAX, 9) },
+        at: Timestamp::from_millis(AT.millis() + 4),
+    }
+}
+
+fn token_facts() -> Vec<(&'static str, Fact)> {
+    let reserved = TokenReserved {
+        terms: token_terms(),
+        expires_at: Timestamp::from_millis(AT.millis() + 300_000),
+        key: key("authorize-1"),
+        balance_after: Parts { available: nanos(1), held: nanos(5_000_000) },
+    };
+    let bare_reserved = TokenReserved { terms: bare_token_terms(), key: None, ..reserved.clone() };
+    let stepped = |step| TokenStepped { token: Position::new(u64::MAX), step, at: AT };
+    let verify = |key| Step::Verify(Verification { key });
+    let bare_ended = TokenEnded {
+        terms: bare_token_terms(),
+        times: TokenTimes::default(),
+        ..token_ended(TokenEnd::Expired)
+    };
+    let no_sla = other_offer(&token_terms(), |offer| offer.sla = None);
+    let refunded = TokenEnded { terms: no_sla, ..token_ended(TokenEnd::Refunded) };
+    vec![
+        ("token_reserved", reserved.into()),
+        ("token_reserved_bare", bare_reserved.into()),
+        ("token_stepped_verify", stepped(verify(key(&"v".repeat(255)))).into()),
+        ("token_stepped_verify_bare", stepped(verify(None)).into()),
+        ("token_stepped_start", stepped(Step::Start).into()),
+        ("token_stepped_accept", stepped(Step::Accept).into()),
+        ("token_ended_settled", token_ended(TokenEnd::Settled).into()),
+        ("token_ended_cancelled", token_ended(TokenEnd::Cancelled).into()),
+        ("token_ended_sla_breached", token_ended(TokenEnd::SlaBreached).into()),
+        ("token_ended_refunded", refunded.into()),
+        ("token_ended_bare", bare_ended.into()),
+    ]
+}
+
+fn service_changed() -> ServiceChanged {
+    ServiceChanged {
+        service: SERVICE,
+        change: ServiceChange::Registered,
+        provider: PROVIDER,
+        wallet: PAYEE,
+        slug: "weatherapi".into(),
+        terms: ServiceTerms {
+            name: "WeatherAPI".into(),
+            description: Some("Real-time weather data per query".into()),
+            price: nanos(2_000_000),
+            currency: Currency::USD,
+            category: Some("data".into()),
+            endpoint_url: Some("https://api.example.com/weather".into()),
+            sla: Some(SLA),
+            metadata: Some(r#"{"region":"eu"}"#.into()),
+        },
+        status: ServiceStatus::Active,
+        verified: false,
+        key: key("register-1"),
+        created_at: AT,
+        at: AT,
+    }
+}
+
+fn bare_service_changed() -> ServiceChanged {
+    ServiceChanged {
+        change: ServiceChange::Judged,
+        terms: ServiceTerms {
+            name: "".into(),
+            description: None,
+            price: Amount::MAX,
+            currency: Currency::EUR,
+            category: None,
+            endpoint_url: None,
+            sla: None,
+            metadata: None,
+        },
+        status: ServiceStatus::Inactive,
+        verified: true,
+        key: None,
+        created_at: Timestamp::from_millis(i64::MIN),
+        ..service_changed()
+    }
+}
+
+fn service_facts() -> Vec<(&'static str, Fact)> {
+    let patched = ServiceChanged { change: ServiceChange::Patched, ..bare_service_changed() };
+    let trust =
+        TrustChanged { service: SERVICE, score: 100, settled_calls: u64::MAX, breached_calls: 1, at: AT };
+    let outage = |cause| ClockFact::Outage { from: Timestamp::from_millis(-1), at: AT, cause };
+    vec![
+        ("service_changed", service_changed().into()),
+        ("service_changed_bare", bare_service_changed().into()),
+        ("service_changed_patched", patched.into()),
+        ("trust_changed", trust.into()),
+        ("clock_alive", ClockFact::Alive { at: AT }.into()),
+        ("clock_outage_down", outage(OutageCause::Down).into()),
+        ("clock_outage_read_only", outage(OutageCause::ReadOnly).into()),
+        ("clock_outage_stalled", outage(OutageCause::Stalled).into()),
+        ("clock_outage_clock", outage(OutageCause::Clock).into()),
+    ]
+}
+
+fn token_rows() -> Vec<(&'static str, Row)> {
+    let ended = token_ended(TokenEnd::Settled).token(Position::new(20_000));
+    let reserved = TokenReserved {
+        terms: bare_token_terms(),
+        expires_at: AT,
+        key: None,
+        balance_after: Parts::default(),
+    };
+    let mut rows = vec![("row_token", Row::Token(Position::new(12_288), ended.clone()))];
+    let open = [
+        ("row_token_reserved", TokenStatus::Reserved),
+        ("row_token_verified", TokenStatus::Verified),
+        ("row_token_started", TokenStatus::Started),
+        ("row_token_accepted", TokenStatus::Accepted),
+    ];
+    for (name, status) in open {
+        let times = TokenTimes { ended_at: None, ..ended.times() };
+        let (terms, expires_at, decided) = (ended.terms.clone(), ended.expires_at, ended.decided);
+        let redeemed_by = (u64::MAX, 7);
+        let token =
+            ledger::Token::restore(terms, status, expires_at, times, Amount::ZERO, redeemed_by, decided);
+        rows.push((name, Row::Token(Position::new(12_288), token)));
+    }
+    for (name, end) in [
+        ("row_token_cancelled", TokenEnd::Cancelled),
+        ("row_token_expired", TokenEnd::Expired),
+        ("row_token_sla_breached", TokenEnd::SlaBreached),
+        ("row_token_refunded", TokenEnd::Refunded),
+    ] {
+        rows.push((name, Row::Token(Position::new(1), token_ended(end).token(Position::new(2)))));
+    }
+    rows.push((
+        "row_token_bare",
+        Row::Token(Position::ZERO, ledger::Token::reserved(&reserved, Position::ZERO)),
+    ));
+    rows
+}
+
+fn service_rows() -> Vec<(&'static str, Row)> {
+    let bare = Service::registered(&bare_service_changed(), Position::new(1));
+    let mut full = Service::registered(&service_changed(), Position::new(4_096));
+    full.trust.calls = (0..CALLS_MAX)
+        .map(|index| Call {
+            consumer: u32::try_from(index).expect("few"),
+            outcome: Outcome::ALL[index % Outcome::ALL.len()],
+        })
+        .collect();
+    (full.trust.settled_calls, full.trust.breached_calls, full.trust.shown) = (64, 65, 100);
+    full.version = Position::new(5_000);
+    full.decided = Position::new(6_000);
+    full.posted = Position::new(7_000);
+    let stretch = |from, to| Outage { from: Timestamp::from_millis(from), to: Timestamp::from_millis(to) };
+    let outages = Outages::restore(vec![stretch(-5, 0), stretch(0, 9)], Some(AT), Position::new(u64::MAX));
+    vec![
+        ("row_service", Row::Service(Box::new(full))),
+        ("row_service_bare", Row::Service(Box::new(bare))),
+        ("row_outages", Row::Outages(outages)),
+        ("row_outages_bare", Row::Outages(Outages::default())),
+    ]
 }
 
 /// Two keys in the previous generation, one in the current.
@@ -259,7 +471,7 @@ pub(crate) fn rows() -> Vec<(&'static str, Row)> {
     let mut totals = Totals::default();
     for (account, amount) in SystemAccount::ALL.into_iter().zip([-1_000, 4, 990, 6]) {
         let account = Account::System(account);
-        totals.post(&Posting { account, currency: Currency::USD, delta: nanos(amount), item: 0 });
+        totals.post(&Posting::spendable(account, Currency::USD, nanos(amount), 0));
     }
     vec![
         ("row_wallet", Row::Wallet(PAYER, full_wallet())),
@@ -270,4 +482,8 @@ pub(crate) fn rows() -> Vec<(&'static str, Row)> {
         ("row_totals_bare", Row::Totals(Totals::default(), Position::ZERO)),
         ("row_spilled", Row::Spilled(Position::new(0x0123_4567_89ab_cdef))),
     ]
+    .into_iter()
+    .chain(token_rows())
+    .chain(service_rows())
+    .collect()
 }

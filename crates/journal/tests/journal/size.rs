@@ -34,6 +34,18 @@ fn a_payment_with_a_key_of_twenty_characters_fits_190_bytes() {
     assert!(bytes <= 190, "{bytes} bytes");
 }
 
+/// A call writes five records: the reservation, three steps and the end.
+#[test]
+fn the_records_of_a_call_fit_600_bytes() {
+    let size = |wanted: &str| {
+        let (_, fact) = samples::facts().into_iter().find(|(name, _)| *name == wanted).expect("a sample");
+        encoded(&fact)
+    };
+    let steps = ["token_stepped_verify_bare", "token_stepped_start", "token_stepped_accept"];
+    let all = size("token_reserved") + steps.map(size).iter().sum::<usize>() + size("token_ended_settled");
+    assert!(all <= 600, "{all} bytes");
+}
+
 #[test]
 fn an_item_of_a_batch_fits_100_bytes() {
     let (small, large) = (encoded(&batch(1)), encoded(&batch(1_001)));

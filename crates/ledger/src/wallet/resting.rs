@@ -179,6 +179,15 @@ impl RestingWallet {
         }
     }
 
+    /// [`Wallet::post`] without waking the wallet where nothing that is held changes.
+    pub fn post(&mut self, available: Amount, held: Amount, position: Position) {
+        if held.is_zero() {
+            self.credit(available, position);
+        } else {
+            self.change(|wallet| wallet.post(available, held, position));
+        }
+    }
+
     /// Wakes the wallet for one change and puts it back. Allocates only when it needs room that it did not need before.
     pub fn change<T>(&mut self, change: impl FnOnce(&mut Wallet) -> T) -> T {
         let mut wallet = self.take();

@@ -310,6 +310,9 @@ impl Node {
     }
 }
 
+/// Calls of services have a model and tests of their own.
+const NO_CALLS: &str = "the workload reserves no calls";
+
 /// The two ordered streams in which facts reach a wallet.
 #[derive(Default)]
 pub(crate) struct Streams {
@@ -351,6 +354,7 @@ impl State {
                 }
             }
             Owner::Directory(id) => self.fold_directory(id, view, position),
+            Owner::Token(_) | Owner::Service(_) | Owner::Clock => unreachable!("{NO_CALLS}"),
         }
     }
 
@@ -384,7 +388,7 @@ impl State {
                 let wallet = self.wallets.get_mut(&id).expect("a payee exists before it is paid");
                 let position = Position::of_item(lsn, posting.item);
                 if position > wallet.posted {
-                    wallet.credit(posting.delta, position);
+                    wallet.post(posting.delta, posting.held, position);
                 }
             }
             Account::System(_) if totals_are_behind => self.totals.post(&posting),
@@ -401,6 +405,7 @@ impl State {
                 Row::Agent(agent) => drop(state.agents.insert(agent.id, agent)),
                 Row::Totals(totals, position) => (state.totals, state.posted) = (totals, position),
                 Row::Spilled(_) => unreachable!("this node keeps all keys in memory"),
+                Row::Token(..) | Row::Service(_) | Row::Outages(_) => unreachable!("{NO_CALLS}"),
             }
         }
         state
@@ -414,6 +419,7 @@ fn assert_same(view: &View<'_>, fact: &Fact) {
     let owner = match view.owner() {
         Owner::Wallet(id) => Some(Account::Wallet(id)),
         Owner::Directory(_) => None,
+        Owner::Token(_) | Owner::Service(_) | Owner::Clock => unreachable!("{NO_CALLS}"),
     };
     let (mut decided, mut recorded) = (Vec::new(), Vec::new());
     fact.for_each_posting(|posting| {

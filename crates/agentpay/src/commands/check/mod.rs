@@ -37,6 +37,8 @@ struct Report {
     end: u64,
     wallets: u64,
     agents: u64,
+    /// Payment tokens whose hold stands.
+    open_tokens: u64,
     /// Snapshot that leads to the same state; none when there is none.
     snapshot: Option<u64>,
     trial_balance: Vec<Row>,
@@ -110,6 +112,7 @@ fn report(config: &Config, dir: &DataDir, beside_running_node: bool) -> Result<R
         end: log.end().get(),
         wallets: proof.wallets(),
         agents: proof.agents,
+        open_tokens: proof.open_tokens(),
         snapshot: audited.and_then(|audit| audit.snapshot),
         trial_balance: rows(&proof),
         findings: proof.findings,
@@ -152,8 +155,13 @@ fn compare(proof: &mut Proof, audit: &Audit) {
     for finding in &audit.findings {
         proof.finding(finding.clone());
     }
-    let counts = [("records", proof.records, audit.records), ("wallets", proof.wallets(), audit.wallets)];
-    for (what, proved, found) in counts.into_iter().chain([("agents", proof.agents, audit.agents)]) {
+    let counts = [
+        ("records", proof.records, audit.records),
+        ("wallets", proof.wallets(), audit.wallets),
+        ("agents", proof.agents, audit.agents),
+        ("open tokens", proof.open_tokens(), audit.open_tokens),
+    ];
+    for (what, proved, found) in counts {
         if proved != found {
             proof.finding(format!("the log has {proved} {what}, the engine counts {found}"));
         }
@@ -184,11 +192,12 @@ fn rows(proof: &Proof) -> Vec<Row> {
 
 fn text(report: &Report) -> String {
     let mut text = format!(
-        "{} records up to {}: {} wallets, {} agents, in {:.2} s ({:.0} records/s); audit {:.2} s",
+        "{} records up to {}: {} wallets, {} agents, {} open tokens, in {:.2} s ({:.0} records/s); audit {:.2} s",
         report.records,
         report.end,
         report.wallets,
         report.agents,
+        report.open_tokens,
         report.seconds,
         report.records_per_second,
         report.audit_seconds

@@ -1,11 +1,11 @@
 //! The proof: plain sums over every record from the first one on, with arithmetic of its own, apart from the engine.
 //!
 //! For each record: its postings sum to zero per currency; its owner exists and does not go below zero by it. At the
-//! end: wallets and system accounts sum to zero per currency. What the engine makes of the same records is compared
+//! end: wallets and system accounts sum to zero per currency, and what wallets hold is what their open tokens hold. What the engine makes of the same records is compared
 //! with this by the caller. Non-goals: rules of money (whether a fee was right), idempotency keys, statuses.
 
-use journal::{Owner, View};
-use ledger::{Account, Currency, Fact, Posting, SystemAccount, WalletId};
+use journal::{Kind, Owner, View};
+use ledger::{Account, Currency, Fact, Position, Posting, SystemAccount, WalletId};
 use std::collections::{BTreeMap, HashMap};
 use wal::Lsn;
 
@@ -14,7 +14,10 @@ use wal::Lsn;
 pub(super) struct Proof {
     pub(super) records: u64,
     pub(super) agents: u64,
+    pub(super) services: u64,
     wallets: HashMap<WalletId, Sums>,
+    /// Open tokens by the position of their reservation: whose wallet holds how much.
+    tokens: HashMap<Position, (WalletId, i128)>,
     system: BTreeMap<(Currency, SystemAccount), i128>,
     /// What is wrong, the first few of it.
     pub(super) findings: Vec<String>,
@@ -42,6 +45,15 @@ impl Proof {
             Ok(view) => match view.owner() {
                 Owner::Wallet(owner) => self.wallet_record(lsn, owner, &view),
                 Owner::Directory(_) => self.directory_record(lsn, &view),
+                Owner::Token(token) => self.token_record(lsn, token, &view),
+                Owner::Service(_) => {
+                    let registered = matches!(
+                        view.to_fact(),
+                        Ok(Fact::ServiceChanged(fact)) if fact.change == ledger::ServiceChange::Registered
+                    );
+                    self.services += u64::from(registered);
+                }
+                Owner::Clock => {}
             },
             Err(error) => self.finding(format!("record {lsn}: {error}")),
         }
@@ -67,9 +79,42 @@ impl Proof {
         }
         let mut balance = vec![(currency, own)];
         view.for_each_foreign(|posting| {
-            add(&mut balance, posting.currency, posting.delta.nanos());
+            add(&mut balance, posting.currency, posting.delta.nanos() + posting.held.nanos());
             self.post(lsn, &posting);
         });
+        self.balanced(lsn, balance);
+        if view.kind() == Kind::TokenReserved {
+            self.tokens.insert(Position::new(lsn.get()), (owner, change.held.nanos()));
+        }
+    }
+
+    /// A token decides about the hold that its reservation made: once, and all of it.
+    fn token_record(&mut self, lsn: Lsn, token: Position, view: &View<'_>) {
+        if view.kind() != Kind::TokenEnded {
+            if !self.tokens.contains_key(&token) {
+                self.finding(format!("record {lsn}: no open token was reserved at {token}"));
+            }
+            return;
+        }
+        let Some((payer, held)) = self.tokens.remove(&token) else {
+            return self.finding(format!("record {lsn}: no open token was reserved at {token}"));
+        };
+        let mut balance = Vec::new();
+        let mut released = 0;
+        view.for_each_foreign(|posting| {
+            add(&mut balance, posting.currency, posting.delta.nanos() + posting.held.nanos());
+            if posting.account == Account::Wallet(payer) {
+                released -= posting.held.nanos();
+            }
+            self.post(lsn, &posting);
+        });
+        if released != held {
+            self.finding(format!("record {lsn}: a hold of {held} ends with {released} (10^-9)"));
+        }
+        self.balanced(lsn, balance);
+    }
+
+    fn balanced(&mut self, lsn: Lsn, balance: Vec<(Currency, i128)>) {
         for (currency, sum) in balance {
             if sum != 0 {
                 self.finding(format!(
@@ -103,6 +148,10 @@ impl Proof {
             Account::Wallet(id) => match self.wallets.get_mut(&id) {
                 Some(sums) if sums.currency == posting.currency => {
                     sums.available += posting.delta.nanos();
+                    sums.held += posting.held.nanos();
+                    if sums.held < 0 {
+                        self.finding(format!("record {lsn}: {id} gives back more than it holds"));
+                    }
                     return;
                 }
                 Some(_) => {
@@ -112,7 +161,8 @@ impl Proof {
                 None => SystemAccount::Suspense,
             },
         };
-        *self.system.entry((posting.currency, account)).or_default() += posting.delta.nanos();
+        *self.system.entry((posting.currency, account)).or_default() +=
+            posting.delta.nanos() + posting.held.nanos();
     }
 
     pub(super) fn wallets(&self) -> u64 {
@@ -132,8 +182,24 @@ impl Proof {
         rows
     }
 
+    pub(super) fn open_tokens(&self) -> u64 {
+        self.tokens.len() as u64
+    }
+
     /// Adds what only the end can show.
     pub(super) fn close(&mut self) {
+        let mut holds: HashMap<WalletId, i128> = HashMap::new();
+        for (payer, held) in self.tokens.values() {
+            *holds.entry(*payer).or_default() += held;
+        }
+        let differing = |(id, sums): (&WalletId, &Sums)| {
+            let expected = holds.get(id).copied().unwrap_or(0);
+            (sums.held != expected).then_some((*id, sums.held, expected))
+        };
+        let differing: Vec<_> = self.wallets.iter().filter_map(differing).collect();
+        for (id, held, expected) in differing {
+            self.finding(format!("{id} holds {held}, but its open tokens make {expected} (10^-9)"));
+        }
         let mut totals: Vec<(Currency, i128)> = Vec::new();
         for ((currency, _), sum) in self.trial_balance() {
             add(&mut totals, currency, sum);

@@ -3,6 +3,7 @@
 mod books;
 mod commands;
 mod disk;
+mod market;
 mod node;
 
 pub(crate) use books::Books;
@@ -11,6 +12,7 @@ pub(crate) use commands::{
     runtime_key, usd,
 };
 pub(crate) use disk::{GatedStorage, Shut};
+pub(crate) use market::{Market, pass, redeem, register, seen, terms};
 pub(crate) use node::{Node, Party, Setup, denial, new_agent};
 
 use std::time::Duration;

@@ -271,6 +271,10 @@ impl engine::Clock for TestClock {
     fn now(&self) -> Timestamp {
         self.0.now()
     }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
 }
 
 struct SeededEntropy(Mutex<Random>);

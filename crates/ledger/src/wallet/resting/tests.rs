@@ -62,6 +62,19 @@ fn a_balance_that_crosses_64_bits_is_credited_as_in_use() {
 }
 
 #[test]
+fn a_release_is_posted_as_in_use() {
+    let mut wallet = Wallet { held: Amount::from_nanos(30), ..with_key() };
+    let mut resting = RestingWallet::of(wallet.clone());
+    for (available, held, position) in [(5, -10, 20), (7, 0, 21), (0, -20, 22)] {
+        let (available, held) = (Amount::from_nanos(available), Amount::from_nanos(held));
+        wallet.post(available, held, Position::new(position));
+        resting.post(available, held, Position::new(position));
+        assert_eq!(resting, RestingWallet::of(wallet.clone()), "at {position}");
+    }
+    assert!(wallet.held.is_zero());
+}
+
+#[test]
 fn a_change_at_rest_is_kept() {
     let mut resting = RestingWallet::of(with_key());
     let before = resting.change(|wallet| std::mem::replace(&mut wallet.held, Amount::from_nanos(5)));

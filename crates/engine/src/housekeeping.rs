@@ -1,15 +1,15 @@
-//! Tasks that run beside the owners: sweeping idle wallets, watching the disk, periodic snapshots. They end with the
-//! engine's last handle.
+//! Tasks that run beside the owners and end with the engine's last handle.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Engine, Phase};
+use crate::{Engine, status::Phase};
 
 /// How often the log is asked whether it can still grow.
 const DISK_CHECKED_EVERY: Duration = Duration::from_millis(100);
 
 impl Engine {
-    pub(super) fn spawn_housekeeping(&self) {
+    /// Starts sweeping idle wallets, watching the disk, and periodic snapshots.
+    pub(crate) fn spawn_housekeeping(&self) {
         let shared = self.0.shared.clone();
         let idle_after = shared.options.idle_after;
         let inner = Arc::downgrade(&self.0);

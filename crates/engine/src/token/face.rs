@@ -1,0 +1,265 @@
+//! What the engine offers about tokens.
+
+use std::{future::poll_fn, sync::Arc, task::Poll};
+
+use history::EntryKey;
+use ledger::{
+    AgentId, Denial, Fact, Offer, Outages, Position, ReserveCommand, Step, Token, TokenDecision, TokenId,
+    Verification, decide_step,
+};
+
+use super::{
+    owner::{Asked, Owner},
+    view::{
+        Authorize, TokenFilter, TokenView, VerifiedToken, VerifyToken, position_of, view_after, view_of,
+        view_reserved,
+    },
+};
+use crate::{
+    Engine,
+    admission::Permit,
+    engine::settled,
+    refusal::Refusal,
+    release::{Decided, Delivery, Reply, Seat},
+    service::ServiceView,
+    views::{Answer, Caller, Cursor, Page, PageRequest},
+    wallet::Command,
+};
+
+/// Tokens that one request for a list looks at: a filter that matches little gives short pages.
+const LISTED_MAX: usize = 1_000;
+
+impl Engine {
+    /// Reserves a call of a service: its price is held in the payer's wallet until the token ends.
+    pub async fn authorize(&self, caller: &Caller, command: Authorize) -> Result<Answer<TokenView>, Refusal> {
+        let shared = self.shared();
+        let permit = self.admit(&caller.meter, 1)?;
+        let Authorize { payer, service, max_amount, ttl_ms, key } = command;
+        self.owned(caller, payer)?;
+        let at = shared.time.now();
+        let ttl_ms = ttl_ms.unwrap_or(shared.rules.token_ttl_default_ms).min(shared.rules.token_ttl_max_ms);
+        let offer = self.offer(service);
+        let shares_operator =
+            |offer: &Arc<Offer>| shared.directory.share_operator(offer.provider, caller.agent);
+        let command = ReserveCommand {
+            caller: caller.agent,
+            payer,
+            counts: !offer.as_ref().is_ok_and(shares_operator),
+            offer,
+            max_amount,
+            key,
+            at,
+            expires_at: at.saturating_add_millis(ttl_ms),
+        };
+        match self.ask(payer, Command::Reserve(Box::new(command)), permit).await? {
+            Reply::Reserved(lsn, fact) => {
+                Ok(Answer::first(view_reserved(shared, Position::new(lsn.get()), &fact)))
+            }
+            Reply::Replay(place) => {
+                let fact = self.reads().reserved(place.lsn).await?;
+                Ok(Answer::again(view_reserved(shared, Position::new(place.lsn), &fact)))
+            }
+            reply => unexpected(&reply),
+        }
+    }
+
+    /// Redeems a token for its provider.
+    pub async fn verify_token(
+        &self,
+        caller: &Caller,
+        command: VerifyToken,
+    ) -> Result<Answer<VerifiedToken>, Refusal> {
+        let VerifyToken { token, expects, key } = command;
+        let step = Step::Verify(Verification { key });
+        let asked = Asked { caller: caller.agent, claims: expects, step };
+        let Answer { value: token, replayed } = self.step(caller, token, asked).await?;
+        let service = self.service_as_reserved(&token).await?;
+        Ok(Answer { value: VerifiedToken { token, service }, replayed })
+    }
+
+    /// The provider begins the call: the clock of the SLA starts.
+    pub async fn start_call(&self, caller: &Caller, token: TokenId) -> Result<Answer<TokenView>, Refusal> {
+        self.step(caller, token, Asked { caller: caller.agent, claims: None, step: Step::Start }).await
+    }
+
+    pub async fn accept_call(&self, caller: &Caller, token: TokenId) -> Result<Answer<TokenView>, Refusal> {
+        self.step(caller, token, Asked { caller: caller.agent, claims: None, step: Step::Accept }).await
+    }
+
+    /// The provider is done: what was held becomes its money.
+    pub async fn complete_call(&self, caller: &Caller, token: TokenId) -> Result<Answer<TokenView>, Refusal> {
+        self.step(caller, token, Asked { caller: caller.agent, claims: None, step: Step::Complete }).await
+    }
+
+    /// The consumer gives an unredeemed token up and has its money back.
+    pub async fn cancel_token(&self, caller: &Caller, token: TokenId) -> Result<Answer<TokenView>, Refusal> {
+        self.step(caller, token, Asked { caller: caller.agent, claims: None, step: Step::Cancel }).await
+    }
+
+    /// A token, for its consumer and its provider.
+    pub async fn token(&self, caller: AgentId, id: TokenId) -> Result<TokenView, Refusal> {
+        let shared = self.shared();
+        let position = position_of(shared, id).ok_or(Denial::UnknownToken)?;
+        let permit = self.admit_read(&Arc::default(), 1)?;
+        match self.own_token(position, permit, |owner, seat| owner.read(caller, seat)).await? {
+            Some(Reply::Token(view, _)) => Ok(*view),
+            Some(reply) => unexpected(&reply),
+            None => {
+                let token = self.closed_token(position).await?;
+                let is_party = caller == token.terms.payer_agent || caller == token.terms.provider;
+                if is_party {
+                    Ok(view_of(shared, position, &token))
+                } else {
+                    Err(Denial::UnknownToken.into())
+                }
+            }
+        }
+    }
+
+    /// Tokens of the caller in one role, newest first. A page may be short although more follow.
+    pub async fn tokens(
+        &self,
+        caller: AgentId,
+        filter: TokenFilter,
+        page: PageRequest,
+    ) -> Result<Page<TokenView>, Refusal> {
+        let shared = self.shared();
+        let mut before = page.cursor.map(|cursor| EntryKey { lsn: cursor.lsn, item: cursor.item });
+        let (mut items, mut looked, mut decided) = (Vec::new(), 0, Position::ZERO);
+        let next = 'pages: loop {
+            let found = self.reads().tokens(caller, filter.role, filter.range, before, page.limit).await?;
+            let last = found.items.last().map(history::Entry::key);
+            for entry in &found.items {
+                let position = Position::new(entry.lsn);
+                let seen =
+                    shared.tokens.read(position, |token| (token.decided, view_of(shared, position, token)));
+                let view = match seen {
+                    Some((at, view)) => {
+                        decided = decided.max(at);
+                        view
+                    }
+                    None => view_of(shared, position, &self.closed_token(position).await?),
+                };
+                looked += 1;
+                if filter.status.is_none_or(|status| status == view.status) {
+                    items.push(view);
+                }
+                let is_last = found.next.is_none() && last == Some(entry.key());
+                if (items.len() == page.limit || looked >= LISTED_MAX) && !is_last {
+                    break 'pages Some(Cursor { lsn: entry.lsn, item: entry.item });
+                }
+            }
+            match found.next {
+                Some(next) if items.len() < page.limit => before = Some(next),
+                next => break next.map(|key| Cursor { lsn: key.lsn, item: key.item }),
+            }
+        };
+        // Nothing is shown that a power cut could take back.
+        self.delivered(decided).await?;
+        Ok(Page { items, next })
+    }
+
+    /// What the service offers now, or why it offers nothing.
+    fn offer(&self, service: ledger::ServiceId) -> Result<Arc<Offer>, Denial> {
+        let shared = self.shared();
+        let (version, service) = shared.services.published(service).ok_or(Denial::UnknownService)?;
+        if service.status != ledger::ServiceStatus::Active {
+            return Err(Denial::ServiceInactive);
+        }
+        Ok(Arc::new(Offer {
+            service: service.id,
+            service_at: version,
+            provider: service.provider,
+            payee: service.wallet,
+            price: service.terms.price,
+            currency: service.terms.currency,
+            sla: service.terms.sla,
+        }))
+    }
+
+    async fn step(&self, caller: &Caller, id: TokenId, asked: Asked) -> Result<Answer<TokenView>, Refusal> {
+        let position = position_of(self.shared(), id).ok_or(Denial::UnknownToken)?;
+        let permit = self.admit(&caller.meter, 1)?;
+        let (agent, claims, step) = (asked.caller, asked.claims, asked.step.clone());
+        match self.own_token(position, permit, |owner, seat| owner.take_step(asked, seat)).await? {
+            Some(Reply::Token(view, replayed)) => Ok(Answer { value: *view, replayed }),
+            Some(reply) => unexpected(&reply),
+            None => {
+                let token = self.closed_token(position).await?;
+                self.step_of_closed(position, &token, agent, claims, step)
+            }
+        }
+    }
+
+    /// A step of a token that has ended and was forgotten: at best a repetition.
+    fn step_of_closed(
+        &self,
+        position: Position,
+        token: &Token,
+        caller: AgentId,
+        claims: Option<ledger::TokenClaims>,
+        step: Step,
+    ) -> Result<Answer<TokenView>, Refusal> {
+        let shared = self.shared();
+        if caller == token.terms.provider && claims.is_some_and(|claims| !token.says(&claims)) {
+            return Err(Denial::TokenMismatch.into());
+        }
+        let moments = (shared.time.now(), shared.time.late());
+        let (rules, outages) = (&shared.rules, Outages::default());
+        match decide_step(token, position, caller, step.clone(), moments, rules, &outages) {
+            TokenDecision::Repeats => Ok(Answer::again(view_after(shared, position, token, &step))),
+            TokenDecision::Denied(denial) => Err(denial.into()),
+            TokenDecision::Fact(_) | TokenDecision::Lapsed(..) => unreachable!("it has ended"),
+        }
+    }
+
+    /// Owns a token for one question and waits until the reply may be shown; `None` when it is not held in memory.
+    async fn own_token(
+        &self,
+        id: Position,
+        permit: Permit,
+        ask: impl FnOnce(&mut Owner<'_>, Seat) -> Decided,
+    ) -> Result<Option<Reply>, Refusal> {
+        let shared = self.shared();
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let seat = Seat { waker: Some(waker.clone()), permit: Some(permit) };
+        let decided = shared.tokens.own(id, |token| ask(&mut Owner { id, token, shared }, seat));
+        let Some(Decided { reply, position }) = decided else { return Ok(None) };
+        Delivery::new(shared, position, waker).await?;
+        settled(Ok(reply)).map(Some)
+    }
+
+    /// A token that has ended and is found in the log only.
+    async fn closed_token(&self, id: Position) -> Result<Token, Refusal> {
+        let Some(end) = self.reads().token_end(id).await? else { return Err(Denial::UnknownToken.into()) };
+        match self.reads().fact(end.get()).await? {
+            Fact::TokenEnded(ended) if ended.token == id => Ok(ended.token(end)),
+            _ => Err(Refusal::Damaged),
+        }
+    }
+
+    /// The service as it stood when the call was reserved: from memory while it has not changed since.
+    async fn service_as_reserved(&self, token: &TokenView) -> Result<Arc<ServiceView>, Refusal> {
+        let shared = self.shared();
+        let position = position_of(shared, token.id).ok_or(Refusal::Damaged)?;
+        let version = match shared.tokens.read(position, |token| token.terms.service_at) {
+            Some(version) => version,
+            None => self.closed_token(position).await?.terms.service_at,
+        };
+        if let Some((present, service)) = shared.services.published(token.service)
+            && present == version
+        {
+            return Ok(service);
+        }
+        match self.reads().fact(version.get()).await? {
+            Fact::ServiceChanged(changed) if changed.service == token.service => {
+                Ok(Arc::new(ServiceView::recorded(&changed)))
+            }
+            _ => Err(Refusal::Damaged),
+        }
+    }
+}
+
+fn unexpected<T>(reply: &Reply) -> T {
+    unreachable!("a token answered with something it was not asked for: {reply:?}")
+}

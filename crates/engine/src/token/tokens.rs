@@ -1,0 +1,229 @@
+//! Every token of the partition that somebody may still ask for, by the position of its reservation.
+//!
+//! Open ones are here until they end. Those that have ended stay for a while, because a party may repeat its last step,
+//! and leave once the record of their end is in the history index, where it is found from then on. None leaves while a
+//! snapshot is taken: replay from the snapshot must find every token that a later record speaks of.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use journal::{RowRef, Scratch};
+use ledger::{Amount, Offer, Position, Token, TokenStatus, WalletId};
+use parking_lot::Mutex;
+
+use crate::sharded::{SHARDS, ShardedMap};
+
+/// Ended tokens that stay although the index has them: the last second or so of a busy node, for repeated steps.
+const ENDED_KEPT: usize = 16_384;
+/// Ended tokens that stay when there is no index to find them in.
+const ENDED_KEPT_UNINDEXED: usize = 65_536;
+
+#[derive(Default)]
+pub(crate) struct Tokens {
+    slots: Slots,
+    ended: Mutex<Ended>,
+    /// Tokens whose provider has redeemed them and still owes something.
+    running: AtomicI64,
+    offers: Mutex<Offers>,
+}
+
+/// One copy of each offer that tokens were reserved under.
+#[derive(Default)]
+struct Offers {
+    by_version: HashMap<Position, Arc<Offer>>,
+    /// Offers after the last cleaning.
+    kept: usize,
+}
+
+/// Offers below which cleaning is not worth a walk.
+const OFFERS_FEW: usize = 1_024;
+
+impl Offers {
+    /// Puts the shared copy in the place of an equal one.
+    fn share(&mut self, offer: &mut Arc<Offer>) {
+        let shared = self.by_version.entry(offer.service_at).or_insert_with(|| offer.clone());
+        if shared == offer {
+            *offer = shared.clone();
+        }
+        if self.by_version.len() > OFFERS_FEW.max(self.kept * 2) {
+            self.by_version.retain(|_, offer| Arc::strong_count(offer) > 1);
+            self.kept = self.by_version.len();
+        }
+    }
+}
+
+struct Slots(ShardedMap<Position, Box<Token>>);
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self(ShardedMap::new())
+    }
+}
+
+#[derive(Default)]
+struct Ended {
+    /// Position of the token and of its end, in the order of their ends.
+    queue: VecDeque<(Position, Position)>,
+    /// Snapshots under way.
+    held: u32,
+}
+
+impl Tokens {
+    pub(crate) fn len(&self) -> usize {
+        self.slots.0.len()
+    }
+
+    /// Tokens whose provider owes something.
+    pub(crate) fn running(&self) -> i64 {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Brings a token to life. One that is there already keeps its state (replay of a record that a snapshot covers).
+    pub(crate) fn insert(&self, id: Position, mut token: Token) -> bool {
+        self.offers.lock().share(&mut token.terms.offer);
+        let (status, decided) = (token.status, token.decided);
+        let inserted = self.slots.0.insert_new(id, Box::new(token));
+        if inserted {
+            self.moved(None, status);
+            if !status.is_open() {
+                self.closed(id, decided);
+            }
+        }
+        inserted
+    }
+
+    /// Reads a token. What is read may show decisions that are not delivered yet.
+    pub(crate) fn read<T>(&self, id: Position, read: impl FnOnce(&Token) -> T) -> Option<T> {
+        self.slots.0.read(id, |token| read(token))
+    }
+
+    /// Makes the caller the owner for as long as `own` takes.
+    pub(crate) fn own<T>(&self, id: Position, own: impl FnOnce(&mut Token) -> T) -> Option<T> {
+        self.slots.0.write(id, |token| {
+            let before = token.status;
+            let outcome = own(token);
+            self.moved(Some(before), token.status);
+            outcome
+        })
+    }
+
+    /// The end of a token was delivered: it may leave when its time comes.
+    pub(crate) fn closed(&self, id: Position, end: Position) {
+        self.ended.lock().queue.push_back((id, end));
+    }
+
+    /// Lets the oldest ended tokens go. `indexed` is how far the index has come, if there is one; `is_delivered` tells
+    /// of a position whether the commit stream has passed it.
+    pub(crate) fn evict(&self, indexed: Option<u64>, is_delivered: impl Fn(Position) -> bool) {
+        let kept = if indexed.is_some() { ENDED_KEPT } else { ENDED_KEPT_UNINDEXED };
+        let mut ended = self.ended.lock();
+        while ended.held == 0
+            && ended.queue.len() > kept
+            && let Some((id, end)) = ended.queue.front().copied()
+            && is_delivered(end)
+            && indexed.is_none_or(|indexed| end.get() < indexed)
+        {
+            ended.queue.pop_front();
+            self.slots.0.remove(id);
+        }
+    }
+
+    /// Keeps every token here until [`Self::release`]: a snapshot begins.
+    pub(crate) fn hold(&self) {
+        self.ended.lock().held += 1;
+    }
+
+    pub(crate) fn release(&self) {
+        self.ended.lock().held -= 1;
+    }
+
+    /// Removes a token that replay has seen end.
+    pub(crate) fn forget(&self, id: Position) {
+        self.slots.0.remove(id);
+    }
+
+    /// Walks all tokens shard by shard and hands the encoded row of each to `emit`, with the position of its last
+    /// decision. No guard is held then.
+    pub(crate) fn rows<E>(&self, mut emit: impl FnMut(&[u8], Position) -> Result<(), E>) -> Result<(), E> {
+        let mut scratch = Scratch::default();
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for shard in 0..SHARDS {
+            bytes.clear();
+            ends.clear();
+            self.slots.0.walk_shard(shard, |id, token| {
+                journal::encode_row(RowRef::Token(id, token), &mut scratch);
+                bytes.extend_from_slice(scratch.bytes());
+                ends.push((bytes.len(), token.decided));
+            });
+            let mut start = 0;
+            for (end, decided) in &ends {
+                emit(&bytes[start..*end], *decided)?;
+                start = *end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits every open token.
+    pub(crate) fn each_open(&self, mut visit: impl FnMut(Position, &Token)) {
+        for shard in 0..SHARDS {
+            self.slots.0.walk_shard(shard, |id, token| {
+                if token.status.is_open() {
+                    visit(id, token);
+                }
+            });
+        }
+    }
+
+    /// Tokens that have not ended.
+    pub(crate) fn open_len(&self) -> u64 {
+        let mut open = 0;
+        self.each_open(|_, _| open += 1);
+        open
+    }
+
+    /// What open tokens hold of each wallet; for the audit.
+    pub(crate) fn holds(&self) -> HashMap<WalletId, Amount> {
+        let mut holds = HashMap::new();
+        self.each_open(|_, token| {
+            let held: &mut Amount = holds.entry(token.terms.payer).or_insert(Amount::ZERO);
+            *held = held.checked_add(token.terms.price).expect("the supply bound keeps sums in range");
+        });
+        holds
+    }
+
+    /// Open tokens that differ between two maps; for the audit.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.each_open(|id, token| match other.read(id, |other| other == token) {
+            Some(true) => {}
+            Some(false) => {
+                found.push(format!("the token of {id} differs between the replay and the snapshot"))
+            }
+            None => found.push(format!("the token of {id} is missing from the snapshot")),
+        });
+        other.each_open(|id, _| {
+            if self.read(id, |token| token.status.is_open()) != Some(true) {
+                found.push(format!("the token of {id} is open in the snapshot, but not in the log"));
+            }
+        });
+        found
+    }
+
+    fn moved(&self, before: Option<TokenStatus>, after: TokenStatus) {
+        let change = i64::from(owes(after)) - i64::from(before.is_some_and(owes));
+        if change != 0 {
+            self.running.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether the provider has something to do that it can be late with.
+const fn owes(status: TokenStatus) -> bool {
+    matches!(status, TokenStatus::Verified | TokenStatus::Started | TokenStatus::Accepted)
+}

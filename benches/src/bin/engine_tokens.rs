@@ -15,37 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use benches::system::{SystemClock, SystemEntropy};
 use engine::{
-    Authorize, Caller, Clock, Engine, Entropy, NewAgent, OpenWallet, Options, RegisterService, Status,
-    TokenView, VerifyToken,
+    Authorize, Caller, Engine, NewAgent, OpenWallet, Options, RegisterService, Status, TokenView, VerifyToken,
 };
-use ledger::{
-    Amount, Currency, FundCommand, PayCommand, Payee, Rail, ServiceId, ServiceTerms, Timestamp, WalletId,
-};
+use ledger::{Amount, Currency, FundCommand, PayCommand, Payee, Rail, ServiceId, ServiceTerms, WalletId};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-struct SystemClock(Instant);
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        Timestamp::from_millis(i64::try_from(since.as_millis()).expect("in range"))
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
-struct SystemEntropy;
-
-impl Entropy for SystemEntropy {
-    fn fill(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("the system has random bytes");
-    }
-}
 
 struct Arguments {
     tokens: u64,
@@ -135,7 +112,7 @@ async fn start(dir: &Path) -> Engine {
     options.rules.wallets_per_agent_max = u32::MAX;
     options.rules.faucet_cap = Amount::MAX;
     options.tokens_open_per_agent_max = u32::MAX;
-    let clock = Arc::new(SystemClock(Instant::now()));
+    let clock = Arc::new(SystemClock::default());
     let started =
         Engine::start(options, storage, snapshots, None, clock, Arc::new(SystemEntropy), Status::new());
     started.await.expect("the directory starts")

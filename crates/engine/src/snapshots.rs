@@ -55,6 +55,13 @@ pub(crate) fn take(
     journal::encode_row(RowRef::Totals(&totals.system, Position::new(totals.end.get())), &mut scratch);
     taking.writer.put(scratch.bytes())?;
 
+    // After all rows: none of them was taken when owners had forgotten more.
+    let spilled = shared.keys.floor();
+    if spilled > 0 {
+        journal::encode_row(RowRef::Spilled(Position::new(spilled)), &mut scratch);
+        taking.writer.put(scratch.bytes())?;
+    }
+
     // Rows may show decisions that are not durable yet; the generation counts only once they are.
     let decided = taking.tally.decided;
     runtime.block_on(async {

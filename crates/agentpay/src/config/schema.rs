@@ -105,6 +105,8 @@ pub(crate) struct Ledger {
     /// Decimal text, so that no floating point ever touches an amount.
     pub faucet_cap: String,
     pub idempotency_retention_seconds: u64,
+    pub idempotency_keys_in_memory_max: u64,
+    pub idempotency_filter_bytes_max: u64,
     pub wallets_per_agent_max: u32,
     pub keys_per_agent_max: u32,
 }
@@ -306,6 +308,8 @@ impl Default for Ledger {
             fee_stripe_basis_points: fee(Rail::Stripe),
             faucet_cap: rules.faucet_cap.to_string(),
             idempotency_retention_seconds: rules.idempotency_retention_ms / 1_000,
+            idempotency_keys_in_memory_max: engine.keys.in_memory_max,
+            idempotency_filter_bytes_max: engine.keys.filter_bytes_max,
             wallets_per_agent_max: rules.wallets_per_agent_max,
             keys_per_agent_max: rules.keys_per_agent_max,
         }

@@ -174,7 +174,7 @@ impl Tokens {
         for shard in 0..SHARDS {
             bytes.clear();
             ends.clear();
-            self.slots.0.walk(shard, |id, token| {
+            self.slots.0.walk_shard(shard, |id, token| {
                 journal::encode_row(RowRef::Token(id, token), &mut scratch);
                 bytes.extend_from_slice(scratch.bytes());
                 ends.push((bytes.len(), token.decided));
@@ -191,7 +191,7 @@ impl Tokens {
     /// Visits every open token.
     pub(crate) fn each_open(&self, mut visit: impl FnMut(Position, &Token)) {
         for shard in 0..SHARDS {
-            self.slots.0.walk(shard, |id, token| {
+            self.slots.0.walk_shard(shard, |id, token| {
                 if token.status.is_open() {
                     visit(id, token);
                 }

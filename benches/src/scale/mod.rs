@@ -26,6 +26,11 @@ impl Clock for SystemClock {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         Timestamp::from_millis(i64::try_from(since.as_millis()).expect("in range"))
     }
+
+    fn monotonic(&self) -> Duration {
+        static BEGUN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        BEGUN.get_or_init(std::time::Instant::now).elapsed()
+    }
 }
 
 struct SystemEntropy;

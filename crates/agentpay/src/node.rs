@@ -96,6 +96,7 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
             config.admission.idle_after_ms,
         )?),
         snapshot_every: Duration::from_secs(config.snapshot.every_seconds),
+        snapshot_bytes_per_second: config.snapshot.bytes_per_second,
         snapshots_kept: positive("snapshot.keep", config.snapshot.keep)?,
         wal: wal_options(config)?,
         activation: engine::Activation::Contended,

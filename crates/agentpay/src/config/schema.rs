@@ -80,6 +80,8 @@ pub(crate) struct Log {
 pub(crate) struct Snapshot {
     /// 0 = only at shutdown and on demand.
     pub every_seconds: u64,
+    /// 0 = as fast as it goes.
+    pub bytes_per_second: u64,
     pub keep: usize,
 }
 
@@ -281,7 +283,11 @@ impl Default for Log {
 impl Default for Snapshot {
     fn default() -> Self {
         let engine = engine::Options::default();
-        Snapshot { every_seconds: engine.snapshot_every.as_secs(), keep: engine.snapshots_kept }
+        Snapshot {
+            every_seconds: engine.snapshot_every.as_secs(),
+            bytes_per_second: engine.snapshot_bytes_per_second,
+            keep: engine.snapshots_kept,
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //!   as it was answered) or open (requests have intended start times, and latency counts from those).
 //! - A [`Workload`] writes the requests and looks at the answers; [`run`] drives both and returns an [`Outcome`].
 //! - [`Population`] creates agents and wallets through the public API; a [`Roster`] numbers them.
-//! - [`Traffic`] is the load that remembers: its [`Book`] holds every promise, and [`verify`] compares them with what
+//! - [`Traffic`] is the load that remembers: its [`Book`] holds every promise, and [`verify()`] compares them with what
 //!   the node says afterwards. [`Payments`] and [`Batches`] are loads without a memory, for benches.
 //! - [`NodeProcess`] and [`kill_during`] start, kill and restart a node under load.
 //! - [`main`] is the program: command line, runs, searches, comparisons, curves, and their [`report`].

@@ -24,21 +24,26 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
             rates.push(rate);
             p50_millis.push(p50);
         }
-        let (rate, p50) = (Summary::new(rates.clone()), Summary::new(p50_millis).median());
-        rows.push(Row {
-            name: format!(
-                "`POST /v1/payments/batch`, {ITEMS} payments per request, {connections} connection(s)"
-            ),
-            measured: format!("{} payments, p50 of a request {p50:.2} ms", rate.per_second()),
-            compared: String::new(),
-            ratio: None,
-            target: format!("≥ {} payments/s", grouped(PAYMENTS_PER_SECOND_TARGET)),
-            met: Some(rate.median() >= PAYMENTS_PER_SECOND_TARGET),
-            details: json!({ "payments_per_second": rates, "p50_millis": p50 }),
-        });
+        let name =
+            format!("`POST /v1/payments/batch`, {ITEMS} payments per request, {connections} connection(s)");
+        rows.push(row(name, rates, p50_millis, PAYMENTS_PER_SECOND_TARGET));
     }
     bed.node.stop()?;
     Ok(rows)
+}
+
+/// Rounds of batches, as payments per second and the median milliseconds of a request.
+pub(super) fn row(name: String, rates: Vec<f64>, p50_millis: Vec<f64>, target: f64) -> Row {
+    let (rate, p50) = (Summary::new(rates.clone()), Summary::new(p50_millis).median());
+    Row {
+        name,
+        measured: format!("{} payments, p50 of a request {p50:.2} ms", rate.per_second()),
+        compared: String::new(),
+        ratio: None,
+        target: format!("≥ {} payments/s", grouped(target)),
+        met: Some(rate.median() >= target),
+        details: json!({ "payments_per_second": rates, "p50_millis": p50 }),
+    }
 }
 
 /// Payments per second and the median latency of a request in milliseconds.

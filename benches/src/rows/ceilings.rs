@@ -12,7 +12,7 @@ use crate::report::Row;
 use crate::summary::grouped;
 
 /// For full batches of random pairs over the first million payments.
-const BATCHED_PER_SECOND_TARGET: f64 = 250_000.0;
+const BATCHED_PER_SECOND_TARGET: f64 = 800_000.0;
 
 pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     let ceiling = run(&program(settings, "actor_ceiling")?, &[])?;

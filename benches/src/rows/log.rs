@@ -12,8 +12,8 @@ use crate::summary::grouped;
 const CONNECTIONS: usize = 256;
 /// Payments before the measured ones.
 const WARM_UP_PAYMENTS: u64 = 1_000;
-const BYTES_PER_PAYMENT_TARGET: f64 = 250.0;
-const RECORDS_PER_SECOND_TARGET: f64 = 1_000_000.0;
+const BYTES_PER_PAYMENT_TARGET: f64 = 200.0;
+const RECORDS_PER_SECOND_TARGET: f64 = 2_000_000.0;
 
 /// Snapshots only at a stop, so that a crash leaves the whole log to be replayed.
 const NO_SNAPSHOTS: [(&str, &str); 1] = [("AGENTPAY__SNAPSHOT__EVERY_SECONDS", "0")];

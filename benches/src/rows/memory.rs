@@ -11,7 +11,7 @@ use crate::report::Row;
 use crate::server::Server;
 use crate::summary::grouped;
 
-const BYTES_PER_WALLET_TARGET: f64 = 400.0;
+const BYTES_PER_WALLET_TARGET: f64 = 250.0;
 /// Actors go to rest after seconds without work; memory counts once it has stayed the same for this long.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 const SETTLE_TRIES: usize = 20;

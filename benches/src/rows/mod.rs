@@ -2,9 +2,11 @@
 
 mod batch;
 mod ceilings;
+mod contention;
 mod latency;
 mod log;
 mod memory;
+mod pairs;
 mod singles;
 mod tokens;
 
@@ -55,6 +57,10 @@ pub enum RowName {
     Latency,
     /// 1 000 payments per request.
     Batch,
+    /// 8 189 random pairs per request.
+    Pairs,
+    /// A hot payer and a hot payee beside uniform load.
+    Contention,
     /// The engine without HTTP, and actors alone.
     Engine,
     /// Memory per wallet at rest.
@@ -66,10 +72,12 @@ pub enum RowName {
 }
 
 impl RowName {
-    pub const ALL: [RowName; 7] = [
+    pub const ALL: [RowName; 9] = [
         RowName::Singles,
         RowName::Latency,
         RowName::Batch,
+        RowName::Pairs,
+        RowName::Contention,
         RowName::Engine,
         RowName::Memory,
         RowName::Log,
@@ -82,6 +90,8 @@ impl RowName {
             RowName::Singles => singles::measure(settings),
             RowName::Latency => latency::measure(settings),
             RowName::Batch => batch::measure(settings),
+            RowName::Pairs => pairs::measure(settings),
+            RowName::Contention => contention::measure(settings),
             RowName::Engine => ceilings::measure(settings),
             RowName::Memory => memory::measure(settings),
             RowName::Log => log::measure(settings),

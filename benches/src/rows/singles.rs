@@ -9,8 +9,8 @@ use crate::report::Row;
 use crate::server::Server;
 use crate::summary::Summary;
 
-/// The node does rules, actors, log and sync; it has to keep half of what HTTP alone can do.
-const RATIO_TARGET: f64 = 0.5;
+/// The node does rules, actors, log and sync; it has to keep two thirds of what HTTP alone can do.
+const RATIO_TARGET: f64 = 0.65;
 
 pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     let bed = Bed::start(settings)?;

@@ -1,0 +1,68 @@
+//! Full batches of random pairs over HTTP: the shape that double-entry engines are compared by. One agent owns all wallets,
+//! so that every pair is as likely as any other.
+
+use anyhow::{Result, ensure};
+use loadtest::{
+    Market, Mix, Plan, Population, PopulationSpec, Roster, Shape, Traffic, TrafficSpec, Weights, nanos, run,
+};
+
+use super::{Bed, FUNDS, SETUP_CONNECTIONS, Settings, WALLETS, batch, clean};
+use crate::report::Row;
+use crate::summary::grouped;
+
+/// As many as the compared engine puts into one message.
+const ITEMS: usize = 8_189;
+const PAYMENTS_PER_SECOND_TARGET: f64 = 450_000.0;
+
+pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
+    let bed = Bed::start(settings)?;
+    let spec = PopulationSpec {
+        agents: 1,
+        wallets_per_agent: WALLETS,
+        fund: Some(FUNDS.to_owned()),
+        connections: SETUP_CONNECTIONS,
+    };
+    let roster = Roster::new(&Population::create(bed.target(), &spec)?);
+    let mut rows = Vec::new();
+    for connections in [1, 2, 8] {
+        let (mut rates, mut p50_millis) = (Vec::new(), Vec::new());
+        for round in 0..settings.rounds {
+            let seed = settings.seed + 1_000 * connections as u64 + round as u64;
+            let (rate, p50) = one_round(settings, &bed, &roster, connections, seed)?;
+            rates.push(rate);
+            p50_millis.push(p50);
+        }
+        let name = format!(
+            "`POST /v1/payments/batch`, {} random pairs per request, {connections} connection(s)",
+            grouped(ITEMS as f64)
+        );
+        rows.push(batch::row(name, rates, p50_millis, PAYMENTS_PER_SECOND_TARGET));
+    }
+    bed.node.stop()?;
+    Ok(rows)
+}
+
+/// Payments per second and the median latency of a request in milliseconds.
+fn one_round(
+    settings: &Settings,
+    bed: &Bed,
+    roster: &Roster,
+    connections: usize,
+    seed: u64,
+) -> Result<(f64, f64)> {
+    let weights = Weights { batches: 1, ..Weights::default() };
+    let spec = TrafficSpec {
+        mix: Mix { batch_items: ITEMS, weights, ..Mix::payments(Shape::Uniform) },
+        seed,
+        connections,
+        opening_nanos: nanos(FUNDS).unwrap_or_default(),
+        keep: Some(0),
+        may_pause: false,
+    };
+    let mut traffic = Traffic::new(bed.target(), roster, Market::default(), spec);
+    let plan = Plan::closed(bed.target().clone(), connections, settings.warm_up, settings.window);
+    let outcome = clean("batches of pairs", run(&plan, &mut traffic)?)?;
+    let refused = traffic.book.refused;
+    ensure!(refused == 0, "batches of pairs: {refused} payments were denied");
+    Ok((outcome.per_second() * ITEMS as f64, outcome.latency_at(0.5).as_secs_f64() * 1e3))
+}

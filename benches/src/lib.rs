@@ -13,5 +13,7 @@ pub mod fsync_floor;
 pub mod machine;
 pub mod report;
 pub mod rows;
+pub mod scale;
 pub mod server;
 pub mod summary;
+pub mod system;

@@ -15,32 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::{Caller, Clock, Engine, Entropy, NewAgent, OpenWallet, Options, PayBatch, Status};
-use ledger::{Amount, BatchItem, FundCommand, PayCommand, Payee, Rail, Timestamp, WalletId};
+use benches::system::{SystemClock, SystemEntropy};
+use engine::{Caller, Clock, Engine, NewAgent, OpenWallet, Options, PayBatch, Status};
+use ledger::{Amount, BatchItem, FundCommand, PayCommand, Payee, Rail, WalletId};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-struct SystemClock(Instant);
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        Timestamp::from_millis(i64::try_from(since.as_millis()).expect("in range"))
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
-struct SystemEntropy;
-
-impl Entropy for SystemEntropy {
-    fn fill(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("the system has random bytes");
-    }
-}
 
 /// xorshift64*: a cheap stream per client.
 struct Random(u64);
@@ -95,7 +75,7 @@ fn main() {
 
 async fn run(arguments: &Arguments) {
     let engine = start(arguments).await;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock(Instant::now()));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let (caller, wallets) = populate(&engine, arguments.wallets).await;
     let wallets: Arc<[WalletId]> = wallets.into();
     for (shape, clients, size) in [
@@ -145,7 +125,7 @@ async fn start(arguments: &Arguments) -> Engine {
         storage,
         snapshots,
         None,
-        Arc::new(SystemClock(Instant::now())),
+        Arc::new(SystemClock::default()),
         Arc::new(SystemEntropy),
         Status::new(),
     )

@@ -15,37 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use benches::system::{SystemClock, SystemEntropy};
 use engine::{
-    Authorize, Caller, Clock, Engine, Entropy, NewAgent, OpenWallet, Options, RegisterService, Status,
-    TokenView,
+    Authorize, Caller, Engine, NewAgent, OpenWallet, Options, RegisterService, Status, TokenView, VerifyToken,
 };
-use ledger::{
-    Amount, Currency, FundCommand, PayCommand, Payee, Rail, ServiceId, ServiceTerms, Timestamp, WalletId,
-};
+use ledger::{Amount, Currency, FundCommand, PayCommand, Payee, Rail, ServiceId, ServiceTerms, WalletId};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-struct SystemClock(Instant);
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        Timestamp::from_millis(i64::try_from(since.as_millis()).expect("in range"))
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
-struct SystemEntropy;
-
-impl Entropy for SystemEntropy {
-    fn fill(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("the system has random bytes");
-    }
-}
 
 struct Arguments {
     tokens: u64,
@@ -89,6 +66,7 @@ fn main() {
 #[derive(Clone)]
 struct Market {
     consumer: Caller,
+    provider: Caller,
     wallets: Arc<[WalletId]>,
     service: ServiceId,
     payee: WalletId,
@@ -112,6 +90,7 @@ async fn run(arguments: &Arguments) {
         arguments.tokens,
         measured as f64 / seconds
     );
+    lifecycles(&engine, &market, arguments.tokens / 5).await;
     lateness(&engine, &market, arguments.tokens).await;
     engine.shutdown(Duration::from_secs(30)).await.expect("closes in order");
     drop(engine);
@@ -132,7 +111,8 @@ async fn start(dir: &Path) -> Engine {
     let mut options = Options { snapshot_every: Duration::ZERO, ..Options::default() };
     options.rules.wallets_per_agent_max = u32::MAX;
     options.rules.faucet_cap = Amount::MAX;
-    let clock = Arc::new(SystemClock(Instant::now()));
+    options.tokens_open_per_agent_max = u32::MAX;
+    let clock = Arc::new(SystemClock::default());
     let started =
         Engine::start(options, storage, snapshots, None, clock, Arc::new(SystemEntropy), Status::new());
     started.await.expect("the directory starts")
@@ -191,7 +171,7 @@ async fn populate(engine: &Engine) -> Market {
         });
     }
     let wallets = tasks.join_all().await.into();
-    Market { consumer, wallets, service, payee }
+    Market { consumer, provider, wallets, service, payee }
 }
 
 /// Reserves `count` calls; `ttl_ms` is asked for each in its turn.
@@ -228,6 +208,38 @@ async fn reserve(
         });
     }
     tasks.join_all().await.into_iter().flatten().collect()
+}
+
+/// Whole calls: reserved, redeemed, started, accepted, completed.
+async fn lifecycles(engine: &Engine, market: &Market, count: u64) {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut tasks = tokio::task::JoinSet::new();
+    let begun = Instant::now();
+    for _ in 0..CLIENTS {
+        let (engine, market, next) = (engine.clone(), market.clone(), next.clone());
+        tasks.spawn(async move {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= count {
+                    return;
+                }
+                let wallet = usize::try_from(index).expect("64 bits") % market.wallets.len();
+                let (payer, service) = (market.wallets[wallet], market.service);
+                let command = Authorize { payer, service, max_amount: None, ttl_ms: None, key: None };
+                let token = engine.authorize(&market.consumer, command).await.expect("reserved").value.id;
+                let command = VerifyToken { token, expects: None, key: None };
+                engine.verify_token(&market.provider, command).await.expect("verified");
+                engine.start_call(&market.provider, token).await.expect("started");
+                engine.accept_call(&market.provider, token).await.expect("accepted");
+                engine.complete_call(&market.provider, token).await.expect("completed");
+            }
+        });
+    }
+    tasks.join_all().await;
+    println!(
+        "{{\"question\":\"lifecycles\",\"calls\":{count},\"calls_per_second\":{:.0}}}",
+        count as f64 / begun.elapsed().as_secs_f64()
+    );
 }
 
 /// Deadlines at a steady rate beside all the others.

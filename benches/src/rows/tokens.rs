@@ -25,6 +25,7 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
             "live tokens" => live(line),
             "lateness" => lateness(line),
             "start" => start(line),
+            "lifecycles" => lifecycles(line),
             _ => burst(line),
         }
     });
@@ -41,6 +42,18 @@ fn live(line: &Value) -> Result<Row> {
         ratio: None,
         target: format!("≤ {BYTES_TARGET:.0} bytes"),
         met: Some(bytes <= BYTES_TARGET),
+        details: json!(line),
+    })
+}
+
+fn lifecycles(line: &Value) -> Result<Row> {
+    Ok(Row {
+        name: "whole calls in the engine without HTTP, five durable steps each".to_owned(),
+        measured: format!("{} calls/s", grouped(figure(line, "calls_per_second")?)),
+        compared: String::new(),
+        ratio: None,
+        target: String::new(),
+        met: None,
         details: json!(line),
     })
 }

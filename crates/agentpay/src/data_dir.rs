@@ -5,6 +5,7 @@
 //!   log/           segments of the write-ahead log: the truth
 //!   snapshots/     snapshot generations: shorten recovery, rebuildable from the log
 //!   history/       derived index for lists: rebuildable from the log
+//!   keys/          idempotency keys that have no room in memory: rebuildable from the log
 //!   id.key         seals record addresses into ids; belongs to the ledger for ever, goes into backups
 //!   token.keys     sign payment tokens; rotated, goes into backups
 //!   control.sock   exists while a node runs
@@ -80,7 +81,7 @@ impl DataDir {
                 return Err(Failure::because(format!("cannot lock the data directory {root}"), &error));
             }
         }
-        for part in [dir.log(), dir.snapshots(), dir.history()] {
+        for part in [dir.log(), dir.snapshots(), dir.history(), dir.keys()] {
             create_directory(&part)?;
         }
         let (id_key, is_new) = id_key::load_or_create(&dir)?;
@@ -101,6 +102,10 @@ impl DataDir {
 
     pub(crate) fn history(&self) -> PathBuf {
         self.root.join("history")
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
     }
 
     pub(crate) fn id_key(&self) -> PathBuf {

@@ -5,7 +5,7 @@ use crate::config::{Config, Refused};
 use crate::data_dir::{DataDir, OwnedDataDir};
 use crate::exit::{Exit, Failure, chain};
 use crate::system::{SystemClock, SystemEntropy};
-use engine::{Engine, HistoryAt, StartError, Status};
+use engine::{Engine, HistoryAt, KeyOptions, StartError, Status};
 use ledger::{Amount, Currency, FeeSchedule, Rail, Rules};
 use snapshot::FileStore;
 use std::fmt::Display;
@@ -15,7 +15,8 @@ use tokio::runtime::Runtime;
 
 /// Recovers and starts the engine on the current runtime.
 pub(crate) async fn start(config: &Config, owned: &OwnedDataDir, status: Status) -> Result<Engine, Failure> {
-    let options = engine_options(config, owned.id_key.bytes()).map_err(refused)?;
+    let mut options = engine_options(config, owned.id_key.bytes()).map_err(refused)?;
+    options.keys.directory = Some(owned.dir.keys());
     let log = owned.dir.log();
     let storage = wal::FileStorage::open(&log).map_err(|error| log_failure(&error))?;
     let snapshots = snapshots(&owned.dir)?;
@@ -95,9 +96,23 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
             config.admission.idle_after_ms,
         )?),
         snapshot_every: Duration::from_secs(config.snapshot.every_seconds),
+        snapshot_bytes_per_second: config.snapshot.bytes_per_second,
         snapshots_kept: positive("snapshot.keep", config.snapshot.keep)?,
         wal: wal_options(config)?,
         activation: engine::Activation::Contended,
+        tokens_open_max: positive("x402.tokens_open_max", config.x402.tokens_open_max)?,
+        tokens_open_per_agent_max: positive(
+            "x402.tokens_open_per_agent_max",
+            config.x402.tokens_open_per_agent_max,
+        )?,
+        keys: KeyOptions {
+            directory: None,
+            in_memory_max: positive(
+                "ledger.idempotency_keys_in_memory_max",
+                config.ledger.idempotency_keys_in_memory_max,
+            )?,
+            filter_bytes_max: config.ledger.idempotency_filter_bytes_max,
+        },
         clock_jump_max: Duration::from_secs(positive(
             "x402.clock_jump_max_seconds",
             config.x402.clock_jump_max_seconds,
@@ -238,11 +253,13 @@ pub(crate) fn start_failure(error: &StartError) -> Failure {
     match error {
         StartError::Log(error) => log_failure(error),
         StartError::History(error) => Failure::because("cannot open the history index", error),
+        StartError::Keys(error) => Failure::because("cannot open the idempotency keys on disk", error),
         StartError::Rules(_) | StartError::DefaultCurrency(_) => Failure::new(Exit::Config, chain(error)),
         StartError::Snapshot(_)
         | StartError::Record { .. }
         | StartError::Orphan { .. }
         | StartError::LogBehindSnapshot { .. }
+        | StartError::Spilling(_)
         | StartError::Unbalanced { .. } => Failure::new(
             Exit::Corrupt,
             format!("{}; nothing was changed, see \"Recovery\" in docs/operations.md", chain(error)),
@@ -270,6 +287,10 @@ mod tests {
         assert_eq!(options.idle_after, expected.idle_after);
         assert_eq!(options.snapshot_every, expected.snapshot_every);
         assert_eq!(options.history_wait, expected.history_wait);
+        assert_eq!(options.tokens_open_max, expected.tokens_open_max);
+        assert_eq!(options.tokens_open_per_agent_max, expected.tokens_open_per_agent_max);
+        assert_eq!(options.keys.in_memory_max, expected.keys.in_memory_max);
+        assert_eq!(options.keys.filter_bytes_max, expected.keys.filter_bytes_max);
         assert_eq!(options.clock_jump_max, expected.clock_jump_max);
         assert_eq!(options.outage_max, expected.outage_max);
         assert_eq!(options.wal.segment_bytes, expected.wal.segment_bytes);

@@ -1,6 +1,8 @@
 //! The engine's public face: start, commands, shutdown. Everything a request needs goes through [`Engine`]; nothing
 //! behind it is visible outside this crate.
 
+mod wallets;
+
 use std::{
     future::poll_fn,
     path::PathBuf,
@@ -27,6 +29,7 @@ use crate::{
     delivered::Delivered,
     directory::{self, PublishedDirectory},
     follower::Follower,
+    keys::{Keys, Spiller},
     metrics::Metrics,
     options::Options,
     reads::Reads,
@@ -58,6 +61,7 @@ pub(crate) struct Inner {
     snapshotting: tokio::sync::Mutex<()>,
     reads: Reads,
     follower: Mutex<Option<Follower>>,
+    spiller: Mutex<Option<Spiller>>,
     /// Ends its thread when the engine goes.
     _timers: Supervisor,
 }
@@ -97,15 +101,17 @@ impl Engine {
         if !options.rules.currencies.contains(&options.default_currency) {
             return Err(StartError::DefaultCurrency(options.default_currency));
         }
-        let (log, rebuilt, history) = {
-            let (wal_options, rules) = (options.wal.clone(), options.rules.clone());
+        let (log, rebuilt, history, keys) = {
+            let (options, now) = (options.clone(), clock.now());
             let (snapshots, status) = (snapshots.clone(), status.clone());
             let recovering = tokio::task::spawn_blocking(move || {
-                let log = Log::open(storage, wal_options)?;
-                let rebuilt = recovery::recover(&log, &*snapshots, &rules, &status)?;
+                let rules = &options.rules;
+                let log = Log::open(storage, options.wal.clone())?;
+                let keys = Keys::open(&options.keys, rules)?;
+                let rebuilt = recovery::recover(&log, &*snapshots, &keys, now, rules, &status)?;
                 let open = |at: HistoryAt| History::open(&at.directory, &log.reader(), at.options);
                 let history = history.map(open).transpose()?;
-                Ok::<_, StartError>((log, rebuilt, history))
+                Ok::<_, StartError>((log, rebuilt, history, keys))
             });
             recovering.await.expect("recovery does not panic")?
         };
@@ -140,6 +146,7 @@ impl Engine {
             timers: TimerInbox::default(),
             timer_stats: TimerStats::default(),
             directory: published,
+            keys: Arc::new(keys),
             totals: Mutex::new(rebuilt.totals),
             delivered,
             admission: Admission::new(options.in_flight_max, options.in_flight_per_agent_max),
@@ -154,6 +161,7 @@ impl Engine {
         tokio::spawn(commit::run(shared.clone(), batches));
         let directory = directory::Handle::start(rebuilt.agents, shared.clone()).await;
         let follower = history.map(|history| Follower::start(history, &shared.wal.reader()));
+        let spiller = Mutex::new(Spiller::start(&shared, directory.clone()));
         let reads = Reads::new(shared.clone(), follower.as_ref().map(Follower::history));
         let indexed = {
             let reads = reads.clone();
@@ -173,6 +181,7 @@ impl Engine {
             snapshotting,
             reads,
             follower,
+            spiller,
             _timers: timers,
         }));
         engine.spawn_housekeeping();
@@ -200,6 +209,7 @@ impl Engine {
         let shared = &self.0.shared;
         // What follows is read before what it follows, so that no figure is ahead of one that bounds it.
         let history_cursor = self.0.reads.history_cursor();
+        let spilled = shared.keys.spilled();
         let delivered_lsn = shared.delivered.end().get();
         let durable_lsn = shared.wal.durable_lsn().get();
         Gauges {
@@ -211,6 +221,10 @@ impl Engine {
             active_actors: shared.registry.active_len(),
             in_flight: u64::from(shared.admission.in_flight()),
             history_cursor: history_cursor.unwrap_or(durable_lsn),
+            keys_in_memory: shared.keys.in_memory(),
+            keys_on_disk: spilled.keys,
+            key_files: spilled.runs,
+            key_filter_bytes: spilled.filter_bytes,
             services: shared.services.len() as u64,
             tokens: shared.tokens.len() as u64,
             timers: shared.timers.live(),
@@ -290,130 +304,6 @@ impl Engine {
         }
     }
 
-    /// A wallet of the caller, as its owner sees it once that is durable.
-    pub async fn wallet(&self, caller: &Caller, id: WalletId) -> Result<WalletView, Refusal> {
-        let shared = &self.0.shared;
-        let at = shared.clock.now();
-        self.owned(caller, id)?;
-        // What is delivered is read beside everybody else, without a place.
-        let at_rest = shared.registry.at_rest(id, |wallet| {
-            shared.delivered.covers(wallet.decided).then(|| WalletView::of(id, wallet, at))
-        });
-        if let Some(view) = at_rest.flatten() {
-            return Ok(view);
-        }
-        let permit = self.admit_read(&caller.meter, 1)?;
-        match self.ask(id, Command::Read { caller: caller.agent, at }, permit).await? {
-            Reply::Wallet(view) => Ok(view),
-            reply => unexpected(&reply),
-        }
-    }
-
-    pub async fn fund(&self, caller: &Caller, command: FundCommand) -> Result<Answer<FundReceipt>, Refusal> {
-        let permit = self.admit(&caller.meter, 1)?;
-        self.owned(caller, command.wallet)?;
-        match self.ask(command.wallet, Command::Fund(command), permit).await? {
-            Reply::Funding(lsn, funding) => {
-                let id = self.0.shared.payment_id(lsn.get(), 0);
-                Ok(Answer::first(FundReceipt { id, funding: *funding }))
-            }
-            Reply::Replay(place) => self.0.reads.funding(place).await.map(Answer::again),
-            reply => unexpected(&reply),
-        }
-    }
-
-    /// Freezes or unfreezes a wallet of the caller.
-    pub async fn set_status(
-        &self,
-        caller: &Caller,
-        id: WalletId,
-        wanted: WalletStatus,
-        at: Timestamp,
-    ) -> Result<WalletView, Refusal> {
-        let permit = self.admit(&caller.meter, 1)?;
-        self.owned(caller, id)?;
-        match self.ask(id, Command::SetStatus { caller: caller.agent, wanted, at }, permit).await? {
-            Reply::Wallet(view) => Ok(view),
-            reply => unexpected(&reply),
-        }
-    }
-
-    /// Makes one payment; answers once it is durable and its payee has been credited.
-    pub async fn pay(&self, caller: &Caller, command: PayCommand) -> Result<Answer<PaymentReceipt>, Refusal> {
-        self.pay_undelivered(caller, command).await?.delivered().await
-    }
-
-    /// [`Self::pay`] as far as it is decided.
-    pub async fn pay_undelivered(
-        &self,
-        caller: &Caller,
-        command: PayCommand,
-    ) -> Result<Undelivered<'_, Answer<PaymentReceipt>>, Refusal> {
-        let permit = self.admit(&caller.meter, 1)?;
-        let payer = command.payer;
-        self.check_payee(caller, payer, &command.payee)?;
-        let (reply, delivery) = self.decide(payer, Command::Pay(command), permit).await?;
-        match reply {
-            Reply::Payment(lsn, payment) => {
-                let id = self.0.shared.payment_id(lsn.get(), 0);
-                let receipt = PaymentReceipt { id, payment: *payment };
-                Ok(Undelivered::new(Answer::first(receipt), delivery))
-            }
-            reply => {
-                delivery.await?;
-                match settled(Ok(reply))? {
-                    Reply::Replay(place) => {
-                        let receipt = self.0.reads.payment(place).await?;
-                        Ok(Undelivered::delivered_already(Answer::again(receipt)))
-                    }
-                    reply => unexpected(&reply),
-                }
-            }
-        }
-    }
-
-    /// What [`Self::pay`] would do now. Writes nothing and binds nobody.
-    pub async fn dry_run(&self, caller: &Caller, command: PayCommand) -> Result<Payment, Refusal> {
-        let shared = &self.0.shared;
-        let payer = command.payer;
-        self.check_payee(caller, payer, &command.payee)?;
-        let at_rest = shared.registry.at_rest(payer, |wallet| {
-            let delivered = shared.delivered.covers(wallet.decided);
-            delivered.then(|| preview(wallet, command.clone(), &shared.rules))
-        });
-        let reply = match at_rest.flatten() {
-            Some(Reply::Refused(refusal)) => return Err(refusal),
-            Some(reply) => reply,
-            None => {
-                let permit = self.admit_read(&caller.meter, 1)?;
-                self.ask(payer, Command::Preview(command), permit).await?
-            }
-        };
-        match reply {
-            Reply::Preview(payment) => Ok(*payment),
-            Reply::Replay(place) => self.0.reads.payment(place).await.map(|receipt| receipt.payment),
-            reply => unexpected(&reply),
-        }
-    }
-
-    /// Makes many payments, grouped by payer; one result per item, in order.
-    pub async fn pay_batch(
-        &self,
-        caller: &Caller,
-        request: PayBatch,
-    ) -> Result<Answer<Vec<Result<Answer<PaymentReceipt>, Refusal>>>, Refusal> {
-        batch::pay(self, caller, request).await?.delivered().await
-    }
-
-    /// [`Self::pay_batch`] as far as it is decided.
-    pub async fn pay_batch_undelivered(
-        &self,
-        caller: &Caller,
-        request: PayBatch,
-    ) -> Result<Undelivered<'_, Answer<Vec<Result<Answer<PaymentReceipt>, Refusal>>>>, Refusal> {
-        batch::pay(self, caller, request).await
-    }
-
     /// What a `tx_` id names, for its payer's or payee's agent.
     pub async fn transaction(&self, caller: AgentId, id: ledger::PaymentId) -> Result<Transaction, Refusal> {
         self.0.reads.transaction(caller, id).await
@@ -476,10 +366,14 @@ impl Engine {
         }
         let snapshot = self.snapshot_now().await;
         let follower = self.0.follower.lock().take();
+        let spiller = self.0.spiller.lock().take();
         let wal = shared.wal.clone();
         let closing = tokio::task::spawn_blocking(move || {
             if let Some(follower) = follower {
                 follower.stop();
+            }
+            if let Some(spiller) = spiller {
+                spiller.stop();
             }
             wal.close()
         });
@@ -500,6 +394,8 @@ impl Engine {
     pub(crate) fn admit(&self, meter: &Arc<AgentMeter>, weight: u32) -> Result<Permit, Refusal> {
         let shared = &self.0.shared;
         match shared.status.phase() {
+            // Nothing is forgotten early for lack of room, so nothing new is taken.
+            Phase::Ready if shared.keys.is_full() => Err(Refusal::Overloaded),
             Phase::Ready => shared.admission.admit(meter, weight),
             Phase::ReadOnly => Err(Refusal::ReadOnly),
             Phase::Recovering { .. } | Phase::Failed | Phase::Stopping | Phase::Stopped => {
@@ -571,6 +467,7 @@ impl Engine {
         command: Command,
         permit: Permit,
     ) -> Result<(Reply, Delivery<'_>), Refusal> {
+        self.0.shared.keys.warm(id, &command).await;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let (reply, position) =
             match self.hand(id, command, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {

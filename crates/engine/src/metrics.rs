@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     records: Counter,
     bytes: Counter,
     replies: Counter,
+    deadline_late_seconds: Histogram,
 }
 
 impl Metrics {
@@ -24,7 +25,14 @@ impl Metrics {
             records: counter!("agentpay_log_records_total"),
             bytes: counter!("agentpay_log_bytes_total"),
             replies: counter!("agentpay_log_released_replies_total"),
+            deadline_late_seconds: histogram!("agentpay_engine_deadline_late_seconds"),
         }
+    }
+
+    /// A token was ended at a deadline that lies so far back.
+    #[expect(clippy::cast_precision_loss, reason = "histograms take floats; times stay far below 2^52")]
+    pub(crate) fn deadline(&self, late_ms: i64) {
+        self.deadline_late_seconds.record(late_ms as f64 / 1_000.0);
     }
 
     /// One batch was delivered with `replies` that waited for it.

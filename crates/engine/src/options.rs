@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ledger::{Currency, Rules};
 
+use crate::keys::KeyOptions;
+
 /// Settings of one engine, i.e. of one partition on one node.
 #[derive(Clone)]
 pub struct Options {
@@ -26,12 +28,21 @@ pub struct Options {
     pub idle_after: Duration,
     /// Time between snapshots; zero means only at shutdown or when asked for.
     pub snapshot_every: Duration,
+    /// Bytes that a snapshot writes per second while payments go on, so that they do not wait for the disk; zero means as
+    /// fast as it goes. At shutdown nobody waits, and it always goes as fast as it can.
+    pub snapshot_bytes_per_second: u64,
     /// Verified snapshot generations that are kept.
     pub snapshots_kept: usize,
     /// The log's own settings.
     pub wal: wal::Options,
     /// When a wallet at rest gets an actor.
     pub activation: Activation,
+    /// Open tokens in the whole engine. Bounds memory: one takes about 250 bytes for up to an hour.
+    pub tokens_open_max: u32,
+    /// Open tokens of one consumer, so that one agent cannot take every place with a little money.
+    pub tokens_open_per_agent_max: u32,
+    /// Where idempotency keys are kept.
+    pub keys: KeyOptions,
     /// A wall clock that is off by more than this is absurd: nothing expires until it is right again.
     pub clock_jump_max: Duration,
     /// A start that finds the log older than this does not believe the clock, and nothing expires until somebody has
@@ -53,9 +64,13 @@ impl Default for Options {
             in_flight_per_wallet_max: 32_768,
             idle_after: Duration::from_secs(2),
             snapshot_every: Duration::from_secs(300),
+            snapshot_bytes_per_second: 32 << 20,
             snapshots_kept: 2,
             wal: wal::Options::default(),
             activation: Activation::Contended,
+            tokens_open_max: 4_194_304,
+            tokens_open_per_agent_max: 1_048_576,
+            keys: KeyOptions::default(),
             clock_jump_max: Duration::from_secs(86_400),
             outage_max: Duration::from_secs(30 * 86_400),
             history_wait: Duration::from_secs(1),

@@ -7,21 +7,22 @@ use std::collections::btree_map::Entry;
 
 use journal::{Kind, Owner, Row, View};
 use ledger::{
-    Account, Agent, AgentFact, Amount, Currency, Fact, Outages, Position, Posting, Rules, Token, TokenFact,
-    Wallet,
+    Account, Agent, AgentFact, Amount, Currency, Fact, IdempotencyKeys, Outages, Position, Posting, Rules,
+    Timestamp, Token, TokenFact, Wallet,
 };
 use snapshot::{Generation, SnapshotStore};
 use wal::{Log, Lsn, ReplayError};
 
 use crate::{
     commit::position,
-    directory::{Agents, apply_agent_fact},
+    directory::{Agents, apply_agent_fact, forget_keys, remember_agent_fact},
+    keys::{GatherError, Keys},
     registry::Registry,
     service::ServicesState,
     status::Status,
     token::Tokens,
     totals::{SUSPENSE, TotalsAt},
-    wallet::apply_own,
+    wallet::{apply_own, remember_own},
 };
 
 /// Why an engine cannot start. The files are left as they are.
@@ -42,6 +43,10 @@ pub enum StartError {
     LogBehindSnapshot { generation: u64, covers: u64, end: Lsn },
     #[error("the history index cannot be opened or rebuilt")]
     History(#[from] history::Error),
+    #[error("the idempotency keys that are on disk cannot be opened")]
+    Keys(#[from] idempotency::Error),
+    #[error("idempotency keys cannot be moved to disk or brought back from the log")]
+    Spilling(#[from] GatherError),
     #[error("the accounts do not add up to zero after replay up to {end}")]
     Unbalanced { end: Lsn },
     #[error("the settings are refused: {0}")]
@@ -61,9 +66,15 @@ pub(crate) struct Rebuilt {
     pub(crate) records: u64,
     /// The last record applied, by the snapshot or by the replay. Every record is some owner's decision.
     pub(crate) newest: Lsn,
+    /// Idempotency keys of records below this are on disk, as far as the snapshot says.
+    spilled: u64,
+    /// Owners remember the keys of records from here on. The others are on disk, or nobody wants them.
+    remember_from: u64,
     rules: Rules,
 }
 
+/// Records between two looks at the memory for idempotency keys.
+const KEYS_TENDED_EVERY: u64 = 1 << 20;
 /// Records between two reports of progress.
 const PROGRESS_EVERY: u64 = 4_096;
 
@@ -71,6 +82,8 @@ const PROGRESS_EVERY: u64 = 4_096;
 pub(crate) fn recover(
     log: &Log,
     snapshots: &dyn SnapshotStore,
+    keys: &Keys,
+    now: Timestamp,
     rules: &Rules,
     status: &Status,
 ) -> Result<Rebuilt, StartError> {
@@ -78,7 +91,18 @@ pub(crate) fn recover(
         Some((rebuilt, generation)) => (rebuilt, Lsn::new(generation.summary.start)),
         None => (Rebuilt::empty(rules), log.begin()),
     };
-    rebuilt.replay(log, from, status)?;
+    // The time is used for one thing only: not to write down again what is past the retention.
+    keys.set_in_memory(rebuilt.keys_held());
+    rebuilt.remember_from = keys.recover(&log.reader(), rebuilt.spilled, log.end(), now)?;
+    rebuilt.forget_keys(keys);
+    rebuilt.replay(log, from, status, &mut |rebuilt| {
+        keys.set_in_memory(rebuilt.keys_held());
+        while keys.is_over() && keys.spill_step(&log.reader(), now, &mut || ())? {
+            rebuilt.remember_from = keys.floor();
+            rebuilt.forget_keys(keys);
+        }
+        Ok(())
+    })?;
     Ok(rebuilt)
 }
 
@@ -126,15 +150,26 @@ impl Rebuilt {
             totals: TotalsAt::default(),
             records: 0,
             newest: Lsn::ZERO,
+            spilled: 0,
+            remember_from: 0,
             rules: rules.clone(),
         }
     }
 
-    /// Applies every record from `from` on and checks the sums.
-    pub(crate) fn replay(&mut self, log: &Log, from: Lsn, status: &Status) -> Result<(), StartError> {
+    /// Applies every record from `from` on and checks the sums. `tend_keys` is called now and then, and at the end.
+    pub(crate) fn replay(
+        &mut self,
+        log: &Log,
+        from: Lsn,
+        status: &Status,
+        tend_keys: &mut dyn FnMut(&mut Self) -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
         let total = log.end().get().saturating_sub(from.get());
         status.recovering(0, total);
         let replayed = log.replay(from, |lsn, payload| {
+            if self.records > 0 && self.records.is_multiple_of(KEYS_TENDED_EVERY) {
+                tend_keys(self)?;
+            }
             if self.records.is_multiple_of(PROGRESS_EVERY) {
                 status.recovering(lsn.get().saturating_sub(from.get()), total);
             }
@@ -148,6 +183,7 @@ impl Rebuilt {
             Err(ReplayError::Visit(error)) => return Err(error),
         }
         status.recovering(total, total);
+        tend_keys(self)?;
         self.totals.end = log.end();
         self.totals.wallets = self.registry.sums();
         if self.totals.balanced() { Ok(()) } else { Err(StartError::Unbalanced { end: log.end() }) }
@@ -179,8 +215,28 @@ impl Rebuilt {
                 self.totals.system = totals;
                 self.totals.end = Lsn::new(end.get());
             }
+            Row::Spilled(below) => self.spilled = self.spilled.max(below.get()),
         }
         Ok(())
+    }
+
+    /// Idempotency keys in memory.
+    fn keys_held(&self) -> u64 {
+        let of_agents = self.agents.values().map(|agent| agent.idempotency.len() as u64);
+        self.registry.keys_held() + of_agents.sum::<u64>()
+    }
+
+    /// Has every owner forget the keys that are on disk.
+    fn forget_keys(&mut self, keys: &Keys) {
+        self.registry.forget_keys(keys, &mut || ());
+        for agent in self.agents.values_mut() {
+            forget_keys(keys, agent, keys.floor());
+        }
+    }
+
+    fn forget_all_keys(&mut self) {
+        self.registry.forget_all_keys();
+        self.agents.values_mut().for_each(|agent| agent.idempotency = IdempotencyKeys::NONE);
     }
 
     fn saw(&mut self, decided: Position) {
@@ -191,10 +247,13 @@ impl Rebuilt {
         let view = journal::view(payload).map_err(|source| StartError::Record { lsn, source })?;
         match view.owner() {
             Owner::Wallet(owner) => {
-                let rules = &self.rules;
+                let (rules, remember) = (&self.rules, lsn.get() >= self.remember_from);
                 let known = self.registry.recover(owner, |wallet| {
                     if position(lsn, 0) > wallet.decided {
-                        apply_own(wallet, &view, lsn, rules);
+                        apply_own(wallet, &view, lsn);
+                        if remember {
+                            remember_own(wallet, &view, lsn, rules);
+                        }
                     }
                 });
                 if known.is_none() {
@@ -310,7 +369,9 @@ impl Rebuilt {
                 let Some(agent) = self.agents.get_mut(&fact.agent()) else {
                     return Err(StartError::Orphan { lsn, what: fact.agent().to_string() });
                 };
-                apply_agent_fact(agent, &fact, lsn, &self.rules);
+                if apply_agent_fact(agent, &fact, lsn) && lsn.get() >= self.remember_from {
+                    remember_agent_fact(agent, &fact, lsn, &self.rules);
+                }
                 Ok(())
             }
         }
@@ -343,16 +404,24 @@ pub struct Audit {
 }
 
 /// Replays everything from the first record and compares the outcome, wallet by wallet, with what the newest snapshot
-/// and the log above it lead to.
+/// and the log above it lead to. Idempotency keys are compared as long as all of them are in memory; once some are on
+/// disk, a replay of everything would have to hold more than memory is meant for, and they are left out.
 pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<Audit, StartError> {
     let status = Status::new();
-    let mut first = Rebuilt::empty(rules);
-    first.replay(log, log.begin(), &status)?;
+    let second = from_snapshot(log, snapshots, rules)?;
+    let compares_keys = second.as_ref().is_some_and(|(second, _)| second.spilled == 0);
+    let remember_from = if compares_keys { 0 } else { u64::MAX };
+    let mut first = Rebuilt { remember_from, ..Rebuilt::empty(rules) };
+    first.replay(log, log.begin(), &status, &mut |_| Ok(()))?;
     let mut findings = first.registry.negative();
     findings.extend(first.registry.held_otherwise(&first.tokens.holds()));
     let mut snapshot = None;
-    if let Some((mut second, generation)) = from_snapshot(log, snapshots, rules)? {
-        second.replay(log, Lsn::new(generation.summary.start), &status)?;
+    if let Some((mut second, generation)) = second {
+        second.remember_from = remember_from;
+        second.replay(log, Lsn::new(generation.summary.start), &status, &mut |_| Ok(()))?;
+        if !compares_keys {
+            second.forget_all_keys();
+        }
         findings.extend(first.registry.differences(&second.registry));
         if first.totals.system != second.totals.system {
             findings.push("the system accounts differ".to_owned());

@@ -14,26 +14,33 @@ use std::{
 };
 
 use journal::{RowRef, Scratch};
-use ledger::{AgentId, Amount, Currency, Position, Posting, Wallet, WalletId};
+use ledger::{
+    AgentId, Amount, Currency, IdempotencyKeys, Position, Posting, RestingWallet, Wallet, WalletFields,
+    WalletId,
+};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
+    keys::Keys,
     options::Activation,
     release::{Decided, Parked, Reply, Requester, Seat},
-    sharded::{SHARDS, ShardedMap},
+    sharded::{Place, ShardedMap},
     shared::Shared,
     wallet::{Command, Handle, Inbox, Owner, RowFacts, RowReply, Work},
 };
 
 enum Slot {
     /// Whoever holds the exclusive guard is the owner. Decisions may be on their way to the disk.
-    AtRest(Box<Wallet>),
+    AtRest(RestingWallet),
     /// An actor is the owner.
     Active(Box<Handle>),
     /// Between the two, while the exclusive guard is held; never seen by anyone else.
     Changing,
 }
+
+// With its id and the table of the map this is what a wallet at rest takes: ten million have to fit.
+const _: () = assert!(size_of::<Slot>() <= 80);
 
 /// An actor with fewer commands than this between two sweeps is not worth its memory.
 const BUSY_COMMANDS: u32 = 1_000;
@@ -81,13 +88,13 @@ impl Registry {
 
     /// Brings a wallet to life. An id that exists already keeps its state (replay of a record that a snapshot covers).
     pub(crate) fn insert(&self, id: WalletId, wallet: Wallet) -> bool {
-        self.slots.insert_new(id, Slot::AtRest(Box::new(wallet)))
+        self.slots.insert_new(id, Slot::AtRest(RestingWallet::of(wallet)))
     }
 
     /// Owner and currency of a wallet; both never change.
     pub(crate) fn facts(&self, id: WalletId) -> Option<(AgentId, Currency)> {
         self.slots.read(id, |slot| match slot {
-            Slot::AtRest(wallet) => (wallet.agent, wallet.currency),
+            Slot::AtRest(wallet) => (wallet.agent(), wallet.currency()),
             Slot::Active(handle) => (handle.agent, handle.currency),
             Slot::Changing => unreachable!("{CHANGING}"),
         })
@@ -95,10 +102,20 @@ impl Registry {
 
     /// Reads a wallet at rest; `None` when it has an actor (ask that) or is unknown. What is read may show decisions that
     /// are not delivered yet.
-    pub(crate) fn at_rest<T>(&self, id: WalletId, read: impl FnOnce(&Wallet) -> T) -> Option<T> {
+    pub(crate) fn at_rest<T>(&self, id: WalletId, read: impl FnOnce(WalletFields<'_>) -> T) -> Option<T> {
         self.slots
             .read(id, |slot| match slot {
-                Slot::AtRest(wallet) => Some(read(wallet)),
+                Slot::AtRest(wallet) => Some(read(wallet.fields())),
+                Slot::Active(_) | Slot::Changing => None,
+            })
+            .flatten()
+    }
+
+    /// The same for who needs the whole wallet, under the exclusive guard.
+    pub(crate) fn try_at_rest<T>(&self, id: WalletId, look: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
+        self.slots
+            .write(id, |slot| match slot {
+                Slot::AtRest(wallet) => Some(wallet.change(look)),
                 Slot::Active(_) | Slot::Changing => None,
             })
             .flatten()
@@ -120,10 +137,12 @@ impl Registry {
             Activation::Every(n) => self.commands.fetch_add(1, Ordering::Relaxed).is_multiple_of(n.get()),
         };
         // Many wallets share a guard. Only one that somebody else used just now is itself what was waited for.
-        let is_contended = |wallet: &Wallet, waited| waited && !shared.delivered.covers(wallet.decided);
+        let is_contended =
+            |wallet: &RestingWallet, waited| waited && !shared.delivered.covers(wallet.decided());
         let handed = self.slots.contend(id, |slot, waited| match slot {
             Slot::AtRest(wallet) if !planned && !is_contended(wallet, waited) => {
-                let decided = Owner { id, wallet, shared }.carry_out(command, Requester::Here(seat));
+                let decided = wallet
+                    .change(|wallet| Owner { id, wallet, shared }.carry_out(command, Requester::Here(seat)));
                 Handed::Decided(decided.expect("the requester is on this task"))
             }
             slot => {
@@ -147,7 +166,7 @@ impl Registry {
         shared: &Arc<Shared>,
     ) -> bool {
         let asked = self.slots.write(id, |slot| match slot {
-            Slot::AtRest(wallet) => Owner { id, wallet, shared }.row(reply),
+            Slot::AtRest(wallet) => wallet.change(|wallet| Owner { id, wallet, shared }.row(reply)),
             Slot::Active(handle) => {
                 // Never refused: its bound is for commands.
                 let _ = handle.push(Work::Row(reply), usize::MAX);
@@ -162,6 +181,7 @@ impl Registry {
             let Slot::AtRest(wallet) = std::mem::replace(slot, Slot::Changing) else {
                 unreachable!("seen above")
             };
+            let wallet = Box::new(wallet.wake());
             *slot = Slot::Active(Box::new(Handle::activate(id, wallet, shared)));
             self.active_count.fetch_add(1, Ordering::Relaxed);
             self.active.lock().push(id);
@@ -196,9 +216,79 @@ impl Registry {
     /// Changes a wallet during recovery, when every wallet is at rest.
     pub(crate) fn recover<T>(&self, id: WalletId, change: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
         self.slots.write(id, |slot| match slot {
-            Slot::AtRest(wallet) => change(wallet),
+            Slot::AtRest(wallet) => wallet.change(change),
             Slot::Active(_) | Slot::Changing => unreachable!("no wallet is in use during recovery"),
         })
+    }
+
+    /// Has every wallet forget the idempotency keys that are on disk: at rest here and now, others by their actors.
+    /// `breathe` is called between small steps, without a guard.
+    pub(crate) fn forget_keys(&self, keys: &Keys, breathe: &mut dyn FnMut()) {
+        let below = keys.floor();
+        let (mut place, mut in_parts) = (Some(Place::default()), Vec::new());
+        while let Some(from) = place {
+            place = self.slots.walk_mut(from, |id, slot| match slot {
+                Slot::AtRest(wallet) => match wallet.keys().map(IdempotencyKeys::parts) {
+                    None => {}
+                    Some(1) => wallet.change(|wallet| forget(keys, wallet, below, 0)),
+                    Some(_) => in_parts.push(id),
+                },
+                Slot::Active(handle) => {
+                    // Never refused: its bound is for commands.
+                    let _ = handle.push(Work::ForgetKeys { part: 0 }, usize::MAX);
+                }
+                Slot::Changing => unreachable!("{CHANGING}"),
+            });
+            breathe();
+        }
+        // An owner of many thousand keys is held for one part at a time.
+        for id in in_parts {
+            let mut part = 0;
+            while self.forget_part(keys, id, below, part) {
+                part += 1;
+                breathe();
+            }
+        }
+    }
+
+    /// False behind the last part.
+    fn forget_part(&self, keys: &Keys, id: WalletId, below: u64, part: usize) -> bool {
+        let is_left = self.slots.write(id, |slot| match slot {
+            Slot::AtRest(wallet) => {
+                let is_left = wallet.keys().is_some_and(|held| part < held.parts());
+                if is_left {
+                    wallet.change(|wallet| forget(keys, wallet, below, part));
+                }
+                is_left
+            }
+            Slot::Active(handle) => {
+                // In use since: its actor goes on.
+                let _ = handle.push(Work::ForgetKeys { part }, usize::MAX);
+                false
+            }
+            Slot::Changing => unreachable!("{CHANGING}"),
+        });
+        is_left == Some(true)
+    }
+
+    /// Drops all keys; only for the audit, when every wallet is at rest.
+    pub(crate) fn forget_all_keys(&self) {
+        let mut place = Some(Place::default());
+        while let Some(from) = place {
+            place = self.slots.walk_mut(from, |_, slot| {
+                let Slot::AtRest(wallet) = slot else {
+                    unreachable!("every wallet is at rest after recovery")
+                };
+                wallet.change(|wallet| wallet.keys = IdempotencyKeys::NONE);
+            });
+        }
+    }
+
+    /// Idempotency keys in memory; only for recovery, when every wallet is at rest.
+    pub(crate) fn keys_held(&self) -> u64 {
+        let mut held = 0;
+        self.walk_at_rest(|_, wallet| held += wallet.keys.len() as u64);
+        held
     }
 
     /// Puts a wallet's state back into its slot if nothing waits for it; gives it back otherwise. The last credits are
@@ -213,7 +303,7 @@ impl Registry {
             if !inbox.close(&mut wallet) {
                 return Err(wallet);
             }
-            *slot = Slot::AtRest(wallet);
+            *slot = Slot::AtRest(RestingWallet::of(*wallet));
             self.active_count.fetch_sub(1, Ordering::Relaxed);
             Ok(())
         });
@@ -244,7 +334,7 @@ impl Registry {
         self.active.lock().append(&mut still_active);
     }
 
-    /// Walks all wallets shard by shard: hands the encoded row of each wallet at rest, with its last decision, to
+    /// Walks all wallets in small steps: hands the encoded row of each wallet at rest, with its last decision, to
     /// `emit` (no guard is held then), and returns the ids of those in use, whose owners have to be asked.
     pub(crate) fn rows<E>(
         &self,
@@ -253,16 +343,18 @@ impl Registry {
         let mut in_use = Vec::new();
         let mut scratch = Scratch::default();
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        for shard in 0..SHARDS {
+        let mut place = Some(Place::default());
+        while let Some(from) = place {
             bytes.clear();
             ends.clear();
-            self.slots.walk(shard, |id, slot| match slot {
+            place = self.slots.walk(from, |id, slot| match slot {
                 Slot::AtRest(wallet) => {
-                    journal::encode_row(RowRef::Wallet(id, wallet), &mut scratch);
+                    journal::encode_row(RowRef::Wallet(id, wallet.fields()), &mut scratch);
                     bytes.extend_from_slice(scratch.bytes());
-                    ends.push((bytes.len(), RowFacts::of(wallet)));
+                    ends.push((bytes.len(), RowFacts::of(&wallet.fields())));
                 }
-                Slot::Active(_) | Slot::Changing => in_use.push(id),
+                Slot::Active(_) => in_use.push(id),
+                Slot::Changing => unreachable!("{CHANGING}"),
             });
             let mut start = 0;
             for (end, facts) in &ends {
@@ -335,14 +427,23 @@ impl Registry {
         found
     }
 
-    fn walk_at_rest(&self, mut visit: impl FnMut(WalletId, &Wallet)) {
-        for shard in 0..SHARDS {
-            self.slots.walk(shard, |id, slot| {
-                let Slot::AtRest(wallet) = slot else { unreachable!("no wallet is in use during recovery") };
-                visit(id, wallet);
+    fn walk_at_rest(&self, mut visit: impl FnMut(WalletId, WalletFields<'_>)) {
+        let mut place = Some(Place::default());
+        while let Some(from) = place {
+            place = self.slots.walk(from, |id, slot| {
+                let Slot::AtRest(wallet) = slot else {
+                    unreachable!("every wallet is at rest after recovery")
+                };
+                visit(id, wallet.fields());
             });
         }
     }
+}
+
+fn forget(keys: &Keys, wallet: &mut Wallet, below: u64, part: usize) {
+    let before = wallet.keys.len();
+    wallet.keys.forget_below(below, part);
+    keys.count(before, wallet.keys.len());
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use ledger::{
-    AgentId, Amount, Currency, Funding, Key, Payment, PaymentId, Rail, ServiceId, Timestamp, TokenId, Wallet,
-    WalletId, WalletOpened, WalletStatus,
+    AgentId, Amount, Currency, Funding, Key, Payment, PaymentId, Rail, ServiceId, Timestamp, TokenId,
+    WalletFields, WalletId, WalletOpened, WalletStatus,
 };
 
 use crate::admission::AgentMeter;
@@ -101,12 +101,12 @@ pub struct WalletView {
 }
 
 impl WalletView {
-    pub(crate) fn of(id: WalletId, wallet: &Wallet, as_of: Timestamp) -> Self {
+    pub(crate) fn of(id: WalletId, wallet: WalletFields<'_>, as_of: Timestamp) -> Self {
         Self {
             id,
             agent: wallet.agent,
             currency: wallet.currency,
-            label: wallet.label.clone(),
+            label: wallet.label.map(Into::into),
             status: wallet.status,
             available: wallet.available,
             held: wallet.held,
@@ -265,6 +265,13 @@ pub struct Gauges {
     pub active_actors: u64,
     pub in_flight: u64,
     pub history_cursor: u64,
+    /// Idempotency keys that owners hold in memory.
+    pub keys_in_memory: u64,
+    /// Idempotency keys in runs on disk, and how many runs.
+    pub keys_on_disk: u64,
+    pub key_files: u64,
+    /// Memory of the filters of these runs.
+    pub key_filter_bytes: u64,
     pub services: u64,
     /// Tokens in memory, those that ended lately included.
     pub tokens: u64,

@@ -1,4 +1,4 @@
-//! The derived index: which payments and fundings a wallet has had, newest first.
+//! The derived index: which payments and fundings a wallet has had and which tokens an agent, newest first.
 //!
 //! Role: lists by wallet, agent and time. It is filled by reading the log from a cursor of its own, and is never asked
 //! for a balance: `balance_after` of a statement line is the running sum in log order, not a wallet's state.

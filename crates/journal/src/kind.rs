@@ -85,6 +85,7 @@ const _: () = {
 pub(crate) const ROW_WALLET: u8 = 129;
 pub(crate) const ROW_AGENT: u8 = 130;
 pub(crate) const ROW_TOTALS: u8 = 131;
+pub(crate) const ROW_SPILLED: u8 = 144;
 pub(crate) const ROW_TOKEN: u8 = 132;
 pub(crate) const ROW_SERVICE: u8 = 133;
 pub(crate) const ROW_OUTAGES: u8 = 134;

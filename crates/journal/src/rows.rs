@@ -2,7 +2,7 @@
 
 use ledger::{
     Agent, AgentId, Amount, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Outages, Position,
-    Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletId,
+    Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletFields, WalletId,
 };
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
@@ -18,6 +18,8 @@ pub enum Row {
     Agent(Agent),
     /// The system accounts as of a position of the commit stream.
     Totals(Totals, Position),
+    /// Idempotency keys of records below this are not in the rows of their owners but in the runs beside the snapshots.
+    Spilled(Position),
     /// A token under the position of its reservation.
     Token(Position, Token),
     Service(Box<Service>),
@@ -28,9 +30,10 @@ pub enum Row {
 /// One row, borrowed from the state that it describes.
 #[derive(Copy, Clone, Debug)]
 pub enum RowRef<'a> {
-    Wallet(WalletId, &'a Wallet),
+    Wallet(WalletId, WalletFields<'a>),
     Agent(&'a Agent),
     Totals(&'a Totals, Position),
+    Spilled(Position),
     Token(Position, &'a Token),
     Service(&'a Service),
     Outages(&'a Outages),
@@ -39,9 +42,10 @@ pub enum RowRef<'a> {
 impl Row {
     pub fn as_ref(&self) -> RowRef<'_> {
         match self {
-            Row::Wallet(id, wallet) => RowRef::Wallet(*id, wallet),
+            Row::Wallet(id, wallet) => RowRef::Wallet(*id, wallet.fields()),
             Row::Agent(agent) => RowRef::Agent(agent),
             Row::Totals(totals, position) => RowRef::Totals(totals, *position),
+            Row::Spilled(position) => RowRef::Spilled(*position),
             Row::Token(id, token) => RowRef::Token(*id, token),
             Row::Service(service) => RowRef::Service(service),
             Row::Outages(outages) => RowRef::Outages(outages),
@@ -55,9 +59,10 @@ impl Row {
 /// beyond.
 pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
     match row {
-        RowRef::Wallet(id, wallet) => out.archive(kind::ROW_WALLET, &wallet_row(id, wallet)),
+        RowRef::Wallet(id, wallet) => out.archive(kind::ROW_WALLET, &wallet_row(id, &wallet)),
         RowRef::Agent(agent) => out.archive(kind::ROW_AGENT, &agent_row(agent)),
         RowRef::Totals(totals, position) => out.archive(kind::ROW_TOTALS, &totals_row(totals, position)),
+        RowRef::Spilled(position) => out.archive(kind::ROW_SPILLED, &SpilledRow { below: position.get() }),
         RowRef::Token(id, token) => out.archive(kind::ROW_TOKEN, &tokens::token_row(id, token)),
         RowRef::Service(service) => out.archive(kind::ROW_SERVICE, &services::service_row(service)),
         RowRef::Outages(outages) => out.archive(kind::ROW_OUTAGES, &services::outages_row(outages)),
@@ -71,6 +76,10 @@ pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
         kind::ROW_WALLET => wallet(access(byte, archive)?),
         kind::ROW_AGENT => agent(access(byte, archive)?),
         kind::ROW_TOTALS => totals(access(byte, archive)?),
+        kind::ROW_SPILLED => {
+            let row: &ArchivedSpilledRow = access(byte, archive)?;
+            Ok(Row::Spilled(Position::new(row.below.to_native())))
+        }
         kind::ROW_TOKEN => {
             tokens::token(byte, access(byte, archive)?).map(|(id, token)| Row::Token(id, token))
         }
@@ -140,6 +149,11 @@ struct TotalsRow {
 }
 
 #[derive(Archive, Serialize)]
+struct SpilledRow {
+    below: u64,
+}
+
+#[derive(Archive, Serialize)]
 struct TotalRow {
     currency: [u8; 3],
     account: AccountRow,
@@ -154,13 +168,13 @@ enum AccountRow {
     Suspense,
 }
 
-fn wallet_row(id: WalletId, wallet: &Wallet) -> WalletRow<'_> {
+fn wallet_row<'a>(id: WalletId, wallet: &WalletFields<'a>) -> WalletRow<'a> {
     WalletRow {
         id: id.raw(),
         agent: wallet.agent.raw(),
         currency: wallet.currency.to_bytes(),
         status: encode::status(wallet.status),
-        label: wallet.label.as_deref(),
+        label: wallet.label,
         available: wallet.available.nanos(),
         held: wallet.held.nanos(),
         disputed: wallet.disputed.nanos(),
@@ -168,7 +182,7 @@ fn wallet_row(id: WalletId, wallet: &Wallet) -> WalletRow<'_> {
         created_at: wallet.created_at.millis(),
         decided: wallet.decided.get(),
         posted: wallet.posted.get(),
-        keys: keys_row(&wallet.keys),
+        keys: keys_row(wallet.keys),
     }
 }
 

@@ -4,6 +4,8 @@
 //! Two generations are kept. A key is remembered in the current one; after `retention_ms` the current one becomes the
 //! previous one, and the one before is dropped whole. So a key is kept at least `retention_ms` and at most twice that,
 //! without a timer or a date per key. An entry takes 32 bytes; an owner without keys takes 8 and no allocation.
+//! Keys of old records may be held elsewhere: then whoever decides recalls those that a request carries before it
+//! decides, and releases them behind it. A recalled key counts like any other and is never part of a snapshot.
 //! Non-goals: the text of a key (it is in the record), and any judgement of how far a clock may jump.
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -114,14 +116,25 @@ struct Generations {
     started: Timestamp,
     current: Entries,
     previous: Entries,
+    /// For the length of one decision.
+    recalled: Vec<Entry>,
 }
 
 impl IdempotencyKeys {
+    /// Of an owner that has used none.
+    pub const NONE: IdempotencyKeys = IdempotencyKeys { generations: None };
+
+    /// Whether this is [`Self::NONE`], which takes no room.
+    pub const fn is_none(&self) -> bool {
+        self.generations.is_none()
+    }
+
     /// Place and fingerprint of the first use of a key, while it is kept.
     pub fn find(&self, hash: KeyHash) -> Option<(KeyPlace, u64)> {
         let generations = self.generations.as_deref()?;
         let probe = Entry::new(hash, KeyPlace { lsn: 0, item: 0 }, 0);
-        let found = generations.current.get(&probe).or_else(|| generations.previous.get(&probe))?;
+        let held = generations.current.get(&probe).or_else(|| generations.previous.get(&probe));
+        let found = held.or_else(|| generations.recalled.iter().find(|entry| **entry == probe))?;
         Some((found.place(), found.fingerprint))
     }
 
@@ -146,6 +159,10 @@ impl IdempotencyKeys {
     ) {
         self.forget_expired(at, retention_ms);
         let generations = self.generations.get_or_insert_with(|| Box::new(Generations::new(at)));
+        if generations.is_empty() {
+            // Made for a recalled key only.
+            generations.started = at;
+        }
         // Replay may still hold a key that had been forgotten when it was used again: the later use wins.
         generations.current.replace(Entry::new(hash, place, fingerprint));
     }
@@ -167,10 +184,48 @@ impl IdempotencyKeys {
         }
     }
 
+    /// Takes in a key of an old record for one decision. One that is held under the same hash is younger and stays.
+    pub fn recall(&mut self, hash: KeyHash, place: KeyPlace, fingerprint: u64) {
+        if self.find(hash).is_none() {
+            let start = Timestamp::from_millis(i64::MIN);
+            let generations = self.generations.get_or_insert_with(|| Box::new(Generations::new(start)));
+            generations.recalled.push(Entry::new(hash, place, fingerprint));
+        }
+    }
+
+    /// Ends what [`Self::recall`] began.
+    pub fn release_recalled(&mut self) {
+        let Some(generations) = self.generations.as_deref_mut() else { return };
+        if generations.is_empty() {
+            self.generations = None;
+        } else {
+            generations.recalled = Vec::new();
+        }
+    }
+
+    /// In how many parts [`Self::forget_below`] is done, so that nobody waits for long: one, or 256 for an owner of many
+    /// thousand keys.
+    pub fn parts(&self) -> usize {
+        self.generations.as_deref().map_or(1, |held| held.current.parts().max(held.previous.parts()))
+    }
+
+    /// Drops the keys of records below `lsn`, which are held elsewhere now, from one part, counted from zero. Returns how
+    /// many there were.
+    pub fn forget_below(&mut self, lsn: u64, part: usize) -> usize {
+        let Some(generations) = self.generations.as_deref_mut() else { return 0 };
+        let forgotten = [&mut generations.current, &mut generations.previous].map(|entries| {
+            // Everything that a part number does not divide is in the first.
+            if part < entries.parts() { entries.forget_below(lsn, part) } else { 0 }
+        });
+        if generations.is_empty() {
+            self.generations = None;
+        }
+        forgotten.into_iter().fold(0, usize::saturating_add)
+    }
+
     /// Keys held, in both generations.
     pub fn len(&self) -> usize {
-        let generations = self.generations.as_deref();
-        generations.map_or(0, |g| g.current.len().saturating_add(g.previous.len()))
+        self.generations.as_deref().map_or(0, Generations::len)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -205,7 +260,16 @@ impl IdempotencyKeys {
 
 impl Generations {
     fn new(started: Timestamp) -> Self {
-        Self { started, current: Entries::default(), previous: Entries::default() }
+        Self { started, current: Entries::default(), previous: Entries::default(), recalled: Vec::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.current.len().saturating_add(self.previous.len())
+    }
+
+    /// Whether nothing is held beyond the present decision.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

@@ -68,4 +68,4 @@ pub use token::{
     decide_reservation, decide_step,
 };
 pub use trust::{CALLS_MAX, CALLS_PER_CONSUMER_MAX, Call, Outcome, RECENT, Trust, TrustChanged};
-pub use wallet::{Change, Parts, Wallet, WalletStatus};
+pub use wallet::{Change, Parts, RestingWallet, Wallet, WalletFields, WalletStatus};

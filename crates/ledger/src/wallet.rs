@@ -7,6 +7,10 @@
 
 use crate::{AgentId, Amount, Currency, IdempotencyKeys, Position, Timestamp};
 
+mod resting;
+
+pub use resting::RestingWallet;
+
 /// Whether a wallet may spend.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum WalletStatus {
@@ -27,7 +31,7 @@ impl WalletStatus {
     }
 }
 
-/// State of one wallet. Ten million of them are held in memory, hence the size limit below.
+/// State of one wallet in use. At rest it is a [`RestingWallet`], and ten million of those are held in memory.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub struct Wallet {
     /// The agent that owns it; nobody else may command it or learn that it exists.
@@ -52,6 +56,30 @@ pub struct Wallet {
 }
 
 const _: () = assert!(size_of::<Wallet>() <= 192);
+
+/// The state of a wallet, borrowed from it in use or at rest: what its snapshot row says.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct WalletFields<'a> {
+    pub agent: AgentId,
+    pub currency: Currency,
+    pub status: WalletStatus,
+    pub label: Option<&'a str>,
+    pub available: Amount,
+    pub held: Amount,
+    pub disputed: Amount,
+    pub faucet_drawn: Amount,
+    pub created_at: Timestamp,
+    pub decided: Position,
+    pub posted: Position,
+    pub keys: &'a IdempotencyKeys,
+}
+
+impl WalletFields<'_> {
+    /// Everything that belongs to the owner, spendable or not.
+    pub fn total(&self) -> Amount {
+        self.available.plus(self.held).plus(self.disputed)
+    }
+}
 
 /// The owner's side of one record on a wallet: signed deltas of its parts.
 #[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
@@ -95,9 +123,27 @@ impl Wallet {
         }
     }
 
+    /// The state, borrowed.
+    pub fn fields(&self) -> WalletFields<'_> {
+        WalletFields {
+            agent: self.agent,
+            currency: self.currency,
+            status: self.status,
+            label: self.label.as_deref(),
+            available: self.available,
+            held: self.held,
+            disputed: self.disputed,
+            faucet_drawn: self.faucet_drawn,
+            created_at: self.created_at,
+            decided: self.decided,
+            posted: self.posted,
+            keys: &self.keys,
+        }
+    }
+
     /// Everything that belongs to the owner, spendable or not.
     pub fn total(&self) -> Amount {
-        self.available.plus(self.held).plus(self.disputed)
+        self.fields().total()
     }
 
     pub fn parts(&self) -> Parts {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use ledger::{
-    Amount, FeeSchedule, IdSealer, IdempotencyKeys, KeyHash, KeyPlace, KeyScope, PaymentId, Rail,
-    RecordAddress, SealedKind, Timestamp, WalletId,
+    AgentId, Amount, Currency, FeeSchedule, IdSealer, IdempotencyKeys, KeyHash, KeyPlace, KeyScope,
+    PaymentId, Position, Rail, RecordAddress, RestingWallet, SealedKind, Timestamp, Wallet, WalletId,
+    WalletStatus,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -166,6 +167,71 @@ fn sweeping_leaves_no_trace() {
                 prop_assert_eq!(&swept, &replayed);
             }
         }
+        Ok(())
+    });
+}
+
+/// Amounts of every size, with the borders of 64 and 128 bits.
+fn nanos() -> impl Strategy<Value = i128> {
+    let borders = [0, i128::from(i64::MAX), i128::from(i64::MIN), i128::MAX, i128::MIN];
+    let near = (0..borders.len(), -2..=2i128).prop_map(move |(at, by)| borders[at].saturating_add(by));
+    prop_oneof![2 => Just(0), 2 => 0..1_000_000_000_000i128, 1 => any::<i128>(), 1 => near]
+}
+
+fn any_wallet() -> impl Strategy<Value = Wallet> {
+    let status =
+        prop_oneof![Just(WalletStatus::Active), Just(WalletStatus::Frozen), Just(WalletStatus::Closed)];
+    let identity = (any::<u128>(), any::<bool>(), status, proptest::option::of(".{0,8}"));
+    let numbers = (any::<i64>(), any::<u64>(), any::<u64>());
+    let keys = proptest::collection::vec((any::<u128>(), any::<u16>(), -500..500i64), 0..4);
+    (identity, [nanos(), nanos(), nanos(), nanos()], numbers, keys).prop_map(
+        |((agent, euro, status, label), amounts, (created_at, decided, posted), used)| {
+            let mut keys = IdempotencyKeys::default();
+            for (hash, item, at) in used {
+                let place = KeyPlace { lsn: decided, item: item.into() };
+                keys.remember(KeyHash::from_raw(hash), place, 1, Timestamp::from_millis(at), 100);
+            }
+            let [available, held, disputed, faucet_drawn] = amounts.map(Amount::from_nanos);
+            Wallet {
+                agent: AgentId::from_raw(agent),
+                currency: if euro { Currency::EUR } else { Currency::USD },
+                status,
+                label: label.map(Into::into),
+                available,
+                held,
+                disputed,
+                faucet_drawn,
+                created_at: Timestamp::from_millis(created_at),
+                decided: Position::new(decided),
+                posted: Position::new(posted),
+                keys,
+            }
+        },
+    )
+}
+
+/// Going to rest loses nothing, and equal wallets are equal there.
+#[test]
+fn a_wallet_wakes_as_it_went_to_rest() {
+    check("a_wallet_wakes", any_wallet(), |wallet| {
+        let resting = RestingWallet::of(wallet.clone());
+        prop_assert_eq!(resting.fields(), wallet.fields());
+        prop_assert_eq!(&resting, &RestingWallet::of(wallet.clone()));
+        prop_assert_eq!(resting.wake(), wallet);
+        Ok(())
+    });
+}
+
+/// A credit at rest is the credit of a wallet in use.
+#[test]
+fn credits_are_the_same_at_rest() {
+    check("credits_are_the_same", (any_wallet(), nanos(), 1..9u64), |(mut wallet, delta, step)| {
+        let fits = wallet.available.checked_add(Amount::from_nanos(delta)).is_some();
+        let Some(position) = wallet.posted.get().checked_add(step).filter(|_| fits) else { return Ok(()) };
+        let mut resting = RestingWallet::of(wallet.clone());
+        resting.credit(Amount::from_nanos(delta), Position::new(position));
+        wallet.credit(Amount::from_nanos(delta), Position::new(position));
+        prop_assert_eq!(resting, RestingWallet::of(wallet));
         Ok(())
     });
 }

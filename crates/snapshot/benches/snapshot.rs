@@ -33,7 +33,7 @@ fn write(store: &FileStore, wallets: &[(WalletId, Wallet)]) -> Generation {
     let mut tally = Tally::default();
     let mut scratch = Scratch::new();
     for (id, wallet) in wallets {
-        encode_row(RowRef::Wallet(*id, wallet), &mut scratch);
+        encode_row(RowRef::Wallet(*id, wallet.fields()), &mut scratch);
         tally.wallet(wallet);
         writer.put(scratch.bytes()).expect("it is put");
     }

@@ -104,10 +104,17 @@ pub trait SnapshotStore: Send + Sync + 'static {
     fn retain(&self, keep: usize) -> Result<(), Error>;
 }
 
+/// Told of bytes that were written; may sleep.
+pub type Pace = Box<dyn FnMut(usize) + Send>;
+
 /// A generation being written.
 pub trait SnapshotWriter: Send {
     /// Appends one row, as encoded by `journal::encode_row`.
     fn put(&mut self, row_bytes: &[u8]) -> Result<(), Error>;
+
+    /// Has `pace` called with the bytes of every chunk that was written, and with a quarter of them when they are read
+    /// back, which costs the disk less. It may sleep: a snapshot shares the disk with the log.
+    fn set_pace(&mut self, pace: Pace);
 
     /// Makes the generation durable, proves it by re-reading, and only then gives it its name.
     ///

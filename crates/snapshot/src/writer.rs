@@ -8,15 +8,18 @@ use ledger::Timestamp;
 use crate::disk::Disk;
 use crate::format::{self, Digest, FRAME_BYTES, FrameHead, FrameKind, Header, Trailer};
 use crate::store::Verified;
-use crate::{Error, Generation, ROW_BYTES_MAX, SnapshotWriter, Summary, reader};
+use crate::{Error, Generation, Pace, ROW_BYTES_MAX, SnapshotWriter, Summary, reader};
 
 /// Payload at which a chunk is written: large enough for BLAKE3 to use its widest vectors, small enough to stay in
 /// the second-level cache.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Bytes after which the file is synced in between. The log shares the disk: dirty pages that pile up for one sync at
-/// the end would stall its commits for seconds.
-const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes after which the file is synced in between. The log shares the disk: its commits wait for what is being written
+/// back, so that is little at a time.
+const SYNC_BYTES: u64 = 1024 * 1024;
+
+/// Reading back costs the disk this much less than writing.
+const READ_SHARE: usize = 4;
 
 /// A generation under its temporary name.
 pub(crate) struct FileWriter {
@@ -36,6 +39,7 @@ pub(crate) struct FileWriter {
     bytes: u64,
     synced_bytes: u64,
     state: State,
+    pace: Option<Pace>,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -75,6 +79,7 @@ impl FileWriter {
             bytes: bytes.len() as u64,
             synced_bytes: 0,
             state: State::Open,
+            pace: None,
         })
     }
 
@@ -90,11 +95,15 @@ impl FileWriter {
         self.bytes += self.chunk.len() as u64;
         self.chunks += 1;
         self.rows += u64::from(self.chunk_rows);
+        let written = self.chunk.len();
         self.chunk.truncate(FRAME_BYTES);
         self.chunk_rows = 0;
         if self.bytes - self.synced_bytes >= SYNC_BYTES {
             self.disk.sync(&self.file, &self.temporary)?;
             self.synced_bytes = self.bytes;
+        }
+        if let Some(pace) = &mut self.pace {
+            pace(written);
         }
         Ok(())
     }
@@ -125,7 +134,14 @@ impl FileWriter {
         let written = self.write_trailer(summary, created_at)?;
         self.disk.sync(&self.file, &self.temporary)?;
         // Before the rename, so that a file under its final name was read back, whenever the process ends.
-        let read = reader::scan(&self.temporary, self.header.id, |_, _| Ok(()))?;
+        let (mut read_bytes, mut pace) = (0, self.pace.take());
+        let read = reader::scan(&self.temporary, self.header.id, |_, row| {
+            read_bytes += row.len();
+            if let Some(pace) = pace.as_mut().filter(|_| read_bytes >= CHUNK_BYTES) {
+                pace(std::mem::take(&mut read_bytes) / READ_SHARE);
+            }
+            Ok(())
+        })?;
         if read != written {
             let what = "reading it back gives another generation than was written".into();
             return Err(Error::Damaged { path: self.temporary.clone(), offset: 0, what });
@@ -138,6 +154,10 @@ impl FileWriter {
 }
 
 impl SnapshotWriter for FileWriter {
+    fn set_pace(&mut self, pace: Pace) {
+        self.pace = Some(pace);
+    }
+
     fn put(&mut self, row_bytes: &[u8]) -> Result<(), Error> {
         if self.state != State::Open {
             return Err(Error::GivenUp { id: self.header.id });

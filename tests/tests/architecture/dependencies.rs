@@ -6,19 +6,20 @@ use std::sync::OnceLock;
 use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand};
 
 /// Every crate of the workspace with those of ours that it may depend on outside of tests.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("ledger", &[]),
     ("wal", &[]),
     ("journal", &["ledger"]),
     ("snapshot", &["ledger", "journal"]),
     ("history", &["ledger", "journal", "wal"]),
-    ("engine", &["ledger", "journal", "wal", "snapshot", "history"]),
+    ("idempotency", &["ledger"]),
+    ("engine", &["ledger", "journal", "wal", "snapshot", "history", "idempotency"]),
     ("api", &["engine", "ledger"]),
     ("agentpay", &["api", "engine", "ledger", "journal", "wal", "snapshot", "history"]),
     ("testkit", &["ledger", "journal"]),
     ("loadtest", &[]),
     ("examples", &[]),
-    ("benches", &["loadtest", "engine", "ledger", "journal", "wal", "snapshot", "history"]),
+    ("benches", &["loadtest", "engine", "ledger", "journal", "wal", "snapshot", "history", "idempotency"]),
     ("system-tests", &[]),
     ("xtask", &[]),
 ];

@@ -80,6 +80,8 @@ pub(crate) struct Log {
 pub(crate) struct Snapshot {
     /// 0 = only at shutdown and on demand.
     pub every_seconds: u64,
+    /// 0 = as fast as it goes.
+    pub bytes_per_second: u64,
     pub keep: usize,
 }
 
@@ -105,6 +107,8 @@ pub(crate) struct Ledger {
     /// Decimal text, so that no floating point ever touches an amount.
     pub faucet_cap: String,
     pub idempotency_retention_seconds: u64,
+    pub idempotency_keys_in_memory_max: u64,
+    pub idempotency_filter_bytes_max: u64,
     pub wallets_per_agent_max: u32,
     pub keys_per_agent_max: u32,
 }
@@ -118,6 +122,8 @@ pub(crate) struct X402 {
     pub token_start_within_seconds: u64,
     pub token_complete_within_seconds: u64,
     pub services_per_agent_max: u32,
+    pub tokens_open_max: u32,
+    pub tokens_open_per_agent_max: u32,
     pub clock_jump_max_seconds: u64,
     pub outage_max_seconds: u64,
 }
@@ -277,7 +283,11 @@ impl Default for Log {
 impl Default for Snapshot {
     fn default() -> Self {
         let engine = engine::Options::default();
-        Snapshot { every_seconds: engine.snapshot_every.as_secs(), keep: engine.snapshots_kept }
+        Snapshot {
+            every_seconds: engine.snapshot_every.as_secs(),
+            bytes_per_second: engine.snapshot_bytes_per_second,
+            keep: engine.snapshots_kept,
+        }
     }
 }
 
@@ -304,6 +314,8 @@ impl Default for Ledger {
             fee_stripe_basis_points: fee(Rail::Stripe),
             faucet_cap: rules.faucet_cap.to_string(),
             idempotency_retention_seconds: rules.idempotency_retention_ms / 1_000,
+            idempotency_keys_in_memory_max: engine.keys.in_memory_max,
+            idempotency_filter_bytes_max: engine.keys.filter_bytes_max,
             wallets_per_agent_max: rules.wallets_per_agent_max,
             keys_per_agent_max: rules.keys_per_agent_max,
         }
@@ -320,6 +332,8 @@ impl Default for X402 {
             token_start_within_seconds: rules.token_start_within_ms / 1_000,
             token_complete_within_seconds: rules.token_complete_within_ms / 1_000,
             services_per_agent_max: rules.services_per_agent_max,
+            tokens_open_max: engine.tokens_open_max,
+            tokens_open_per_agent_max: engine.tokens_open_per_agent_max,
             clock_jump_max_seconds: engine.clock_jump_max.as_secs(),
             outage_max_seconds: engine.outage_max.as_secs(),
         }

@@ -39,6 +39,10 @@ pub(super) struct Gauges {
     agents: Gauge,
     active_actors: Gauge,
     in_flight: Gauge,
+    keys_in_memory: Gauge,
+    keys_on_disk: Gauge,
+    key_files: Gauge,
+    key_filters: Gauge,
     services: Gauge,
     tokens: Gauge,
     timers: Gauge,
@@ -66,6 +70,13 @@ impl Gauges {
                 "agentpay_engine_in_flight_requests",
                 "Places taken of admission.in_flight_max",
             ),
+            keys_in_memory: described(
+                "agentpay_keys_in_memory_entries",
+                "Idempotency keys in memory, of ledger.idempotency_keys_in_memory_max",
+            ),
+            keys_on_disk: described("agentpay_keys_on_disk_entries", "Idempotency keys on disk"),
+            key_files: described("agentpay_keys_on_disk_files", "Files of idempotency keys"),
+            key_filters: described("agentpay_keys_filter_bytes", "Memory of the filters of these files"),
             services: described(
                 "agentpay_engine_services",
                 "Services of the marketplace, inactive ones included",
@@ -106,6 +117,10 @@ impl Gauges {
         self.agents.set(exact(now.agents));
         self.active_actors.set(exact(now.active_actors));
         self.in_flight.set(exact(now.in_flight));
+        self.keys_in_memory.set(exact(now.keys_in_memory));
+        self.keys_on_disk.set(exact(now.keys_on_disk));
+        self.key_files.set(exact(now.key_files));
+        self.key_filters.set(exact(now.key_filter_bytes));
         self.services.set(exact(now.services));
         self.tokens.set(exact(now.tokens));
         self.timers.set(exact(now.timers));

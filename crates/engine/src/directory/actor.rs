@@ -38,6 +38,10 @@ impl Actor for DirectoryActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Command(command, parked) => owner.carry_out(command, parked),
+            Message::ForgetKeys { below, after, limit, reply } => {
+                // Who asked may be gone with the process.
+                let _ = reply.send(owner.forget_keys(below, after, limit));
+            }
             Message::Rows { after, limit, reply } => drop(reply.send(owner.rows(after, limit))),
         }
         Ok(())

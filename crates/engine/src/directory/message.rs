@@ -8,6 +8,9 @@ use crate::{release::Parked, views::NewAgent};
 pub(crate) enum Message {
     /// A command from the face; its reply is parked until durable.
     Command(Command, Parked),
+    /// Have up to `limit` agents that follow `after` forget the idempotency keys of records below `below`. The reply is the
+    /// last of them, and none when there are no more.
+    ForgetKeys { below: u64, after: Option<AgentId>, limit: usize, reply: oneshot::Sender<Option<AgentId>> },
     /// Encoded snapshot rows of up to `limit` agents that follow `after`.
     Rows { after: Option<AgentId>, limit: usize, reply: oneshot::Sender<RowsReply> },
 }

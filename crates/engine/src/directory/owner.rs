@@ -4,11 +4,15 @@
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use journal::{Encode, RowRef, Scratch};
-use ledger::{Agent, AgentCreated, AgentFact, AgentId, Decision, Fact, KeyPlace, Position, Rules, WalletId};
+use ledger::{
+    Agent, AgentCreated, AgentFact, AgentId, Decision, Fact, KeyPlace, KeyScope, OpenWalletCommand, Position,
+    Rules, WalletId,
+};
 use wal::{Lsn, Refused};
 
 use super::message::{Command, RowsReply};
 use crate::{
+    keys::Keys,
     refusal::Refusal,
     release::{Companion, Parked, Reply},
     shared::Shared,
@@ -35,9 +39,7 @@ impl Owner {
         match command {
             Command::Create(new) => self.create(*new, parked),
             Command::Read(id) => self.read(id, parked),
-            Command::OpenWallet { agent, command } => self.decide(agent, parked, |agent| {
-                map(ledger::decide_open_wallet(agent, command, rules), AgentFact::WalletOpened)
-            }),
+            Command::OpenWallet { agent, command } => self.open_wallet(agent, command, parked),
             Command::AddKey { agent, key } => self.decide(agent, parked, |agent| {
                 map(ledger::decide_add_key(agent, *key, rules), AgentFact::KeyAdded)
             }),
@@ -48,6 +50,22 @@ impl Owner {
                 map(ledger::decide_rotate(agent, *key, old_expire_at, rules), AgentFact::KeysRotated)
             }),
         }
+    }
+
+    /// Has some agents forget the keys of records below `below`, and says which was the last.
+    pub(super) fn forget_keys(
+        &mut self,
+        below: u64,
+        after: Option<AgentId>,
+        limit: usize,
+    ) -> Option<AgentId> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        for (id, agent) in self.agents.range_mut((start, Bound::Unbounded)).take(limit) {
+            forget_keys(&self.shared.keys, agent, below);
+            last = Some(*id);
+        }
+        last
     }
 
     pub(super) fn rows(&mut self, after: Option<AgentId>, limit: usize) -> RowsReply {
@@ -88,6 +106,23 @@ impl Owner {
         }
     }
 
+    fn open_wallet(&mut self, id: AgentId, command: OpenWalletCommand, parked: Parked) {
+        let shared = self.shared.clone();
+        if let Some(agent) = self.agents.get_mut(&id) {
+            let hash = || command.key.iter().map(|key| key.hash(KeyScope::OpenWallet)).collect();
+            if let Err(refusal) = shared.keys.recall(id.raw(), &mut agent.idempotency, hash) {
+                agent.idempotency.release_recalled();
+                return shared.release(agent.decided, parked, Reply::Refused(refusal));
+            }
+        }
+        self.decide(id, parked, |agent| {
+            map(ledger::decide_open_wallet(agent, command, &shared.rules), AgentFact::WalletOpened)
+        });
+        if let Some(agent) = self.agents.get_mut(&id) {
+            agent.idempotency.release_recalled();
+        }
+    }
+
     fn read(&self, id: AgentId, parked: Parked) {
         let agent = self.agents.get(&id);
         let decided = agent.map_or(Position::ZERO, |agent| agent.decided);
@@ -115,8 +150,11 @@ impl Owner {
 
     fn apply(&mut self, fact: &AgentFact, lsn: Lsn) {
         let agent = self.agents.get_mut(&fact.agent()).expect("decided about above");
-        let applied = apply_agent_fact(agent, fact, lsn, &self.shared.rules);
+        let before = agent.idempotency.len();
+        let applied = apply_agent_fact(agent, fact, lsn);
         assert!(applied, "a new record is above everything decided before");
+        remember_agent_fact(agent, fact, lsn, &self.shared.rules);
+        self.shared.keys.count(before, agent.idempotency.len());
     }
 
     /// Appends what was encoded last.
@@ -131,16 +169,28 @@ impl Owner {
 }
 
 /// The directory's side of the record at `lsn`; false when the agent knows it already. Live and in replay.
-pub(crate) fn apply_agent_fact(agent: &mut Agent, fact: &AgentFact, lsn: Lsn, rules: &Rules) -> bool {
-    let applied = agent.apply(fact, Position::new(lsn.get()));
-    if applied && let AgentFact::WalletOpened(opened) = fact {
+pub(crate) fn apply_agent_fact(agent: &mut Agent, fact: &AgentFact, lsn: Lsn) -> bool {
+    agent.apply(fact, Position::new(lsn.get()))
+}
+
+/// The keys that the record at `lsn` uses, for its agent to remember. Live and in replay.
+pub(crate) fn remember_agent_fact(agent: &mut Agent, fact: &AgentFact, lsn: Lsn, rules: &Rules) {
+    if let AgentFact::WalletOpened(opened) = fact {
         opened.for_each_key(|hash, fingerprint, item| {
             let place = KeyPlace { lsn: lsn.get(), item };
             let retention_ms = rules.idempotency_retention_ms;
             agent.idempotency.remember(hash, place, fingerprint, opened.at, retention_ms);
         });
     }
-    applied
+}
+
+/// Forgets the keys of records below `below`, which are on disk.
+pub(crate) fn forget_keys(keys: &Keys, agent: &mut Agent, below: u64) {
+    let before = agent.idempotency.len();
+    for part in 0..agent.idempotency.parts() {
+        agent.idempotency.forget_below(below, part);
+    }
+    keys.count(before, agent.idempotency.len());
 }
 
 fn reply_of(fact: &AgentFact) -> Reply {

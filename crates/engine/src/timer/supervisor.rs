@@ -139,10 +139,11 @@ impl<'s> Rounds<'s> {
     fn begin(&mut self) {
         let time = &self.shared.time;
         let (now, late) = (time.now(), time.late());
-        if late < now && self.shared.tokens.running() > 0 && !time.is_frozen() {
-            self.record(ClockFact::Outage { from: late, at: now, cause: OutageCause::Down });
-        }
-        if !time.is_frozen() {
+        let owed = late < now && self.shared.tokens.running() > 0;
+        // A log that takes nothing yet, or a clock that is not believed, is told by a later round.
+        if !time.is_frozen()
+            && (!owed || self.record(ClockFact::Outage { from: late, at: now, cause: OutageCause::Down }))
+        {
             time.serve_until(now);
         }
         let rules = &self.shared.rules;
@@ -226,8 +227,9 @@ impl<'s> Rounds<'s> {
         for _ in 0..room {
             let Some(id) = self.due.pop_front() else { return };
             match shared.tokens.own(id, |token| Owner { id, token, shared }.lapse()) {
-                Some(Lapse::Ended(position)) => {
+                Some(Lapse::Ended { position, late_ms }) => {
                     shared.timer_stats.fired.fetch_add(1, Ordering::Relaxed);
+                    shared.metrics.deadline(late_ms);
                     self.in_flight.push_back(position);
                 }
                 Some(Lapse::Later(at)) => self.wheel.add(Timer { token: id, at }),

@@ -36,6 +36,13 @@ impl Engine {
         let permit = self.admit(&caller.meter, 1)?;
         let Authorize { payer, service, max_amount, ttl_ms, key } = command;
         self.owned(caller, payer)?;
+        let (own, all) = shared.tokens.open_of(caller.agent);
+        if all >= shared.options.tokens_open_max {
+            return Err(Refusal::Overloaded);
+        }
+        if own >= shared.options.tokens_open_per_agent_max {
+            return Err(Refusal::TooManyInFlight);
+        }
         let at = shared.time.now();
         let ttl_ms = ttl_ms.unwrap_or(shared.rules.token_ttl_default_ms).min(shared.rules.token_ttl_max_ms);
         let offer = self.offer(service);

@@ -26,8 +26,8 @@ pub(crate) struct Asked {
 
 /// What came of waking a token at a deadline.
 pub(crate) enum Lapse {
-    /// It has ended by this, in the record there.
-    Ended(Position),
+    /// It has ended by this, in the record at `position`.
+    Ended { position: Position, late_ms: i64 },
     /// It had ended before.
     Over,
     /// It is not late yet: wake it again then.
@@ -95,8 +95,11 @@ impl Owner<'_> {
         match (deadline, ended) {
             (None, _) => Lapse::Over,
             (Some(deadline), None) => Lapse::Later(deadline),
-            (Some(_), Some(ended)) => match self.record(TokenFact::Ended(ended), None) {
-                Ok(()) => Lapse::Ended(self.token.decided),
+            (Some(deadline), Some(ended)) => match self.record(TokenFact::Ended(ended), None) {
+                Ok(()) => Lapse::Ended {
+                    position: self.token.decided,
+                    late_ms: now.millis().saturating_sub(deadline.millis()),
+                },
                 Err(refused) => Lapse::Refused(refused),
             },
         }

@@ -8,12 +8,12 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU32, Ordering},
     },
 };
 
 use journal::{RowRef, Scratch};
-use ledger::{Amount, Offer, Position, Token, TokenStatus, WalletId};
+use ledger::{AgentId, Amount, Offer, Position, Token, TokenStatus, WalletId};
 use parking_lot::Mutex;
 
 use crate::sharded::{SHARDS, ShardedMap};
@@ -29,6 +29,9 @@ pub(crate) struct Tokens {
     ended: Mutex<Ended>,
     /// Tokens whose provider has redeemed them and still owes something.
     running: AtomicI64,
+    /// Tokens that have not ended, together and by consumer.
+    open: AtomicU32,
+    open_by_agent: ByAgent,
     offers: Mutex<Offers>,
 }
 
@@ -59,6 +62,15 @@ impl Offers {
 
 struct Slots(ShardedMap<Position, Box<Token>>);
 
+/// Grows with the agents that ever reserved a call.
+struct ByAgent(ShardedMap<AgentId, AtomicU32>);
+
+impl Default for ByAgent {
+    fn default() -> Self {
+        Self(ShardedMap::new())
+    }
+}
+
 impl Default for Slots {
     fn default() -> Self {
         Self(ShardedMap::new())
@@ -83,13 +95,20 @@ impl Tokens {
         self.running.load(Ordering::Relaxed)
     }
 
+    /// Tokens that have not ended, of one consumer and of all. Those whose reservation is under way are not counted.
+    pub(crate) fn open_of(&self, agent: AgentId) -> (u32, u32) {
+        let own = self.open_by_agent.0.read(agent, |open| open.load(Ordering::Relaxed));
+        (own.unwrap_or(0), self.open.load(Ordering::Relaxed))
+    }
+
     /// Brings a token to life. One that is there already keeps its state (replay of a record that a snapshot covers).
     pub(crate) fn insert(&self, id: Position, mut token: Token) -> bool {
         self.offers.lock().share(&mut token.terms.offer);
-        let (status, decided) = (token.status, token.decided);
+        let (status, decided, agent) = (token.status, token.decided, token.terms.payer_agent);
         let inserted = self.slots.0.insert_new(id, Box::new(token));
         if inserted {
-            self.moved(None, status);
+            self.open_by_agent.0.insert_new(agent, AtomicU32::new(0));
+            self.moved(agent, None, status);
             if !status.is_open() {
                 self.closed(id, decided);
             }
@@ -107,7 +126,7 @@ impl Tokens {
         self.slots.0.write(id, |token| {
             let before = token.status;
             let outcome = own(token);
-            self.moved(Some(before), token.status);
+            self.moved(token.terms.payer_agent, Some(before), token.status);
             outcome
         })
     }
@@ -155,7 +174,7 @@ impl Tokens {
         for shard in 0..SHARDS {
             bytes.clear();
             ends.clear();
-            self.slots.0.walk(shard, |id, token| {
+            self.slots.0.walk_shard(shard, |id, token| {
                 journal::encode_row(RowRef::Token(id, token), &mut scratch);
                 bytes.extend_from_slice(scratch.bytes());
                 ends.push((bytes.len(), token.decided));
@@ -172,7 +191,7 @@ impl Tokens {
     /// Visits every open token.
     pub(crate) fn each_open(&self, mut visit: impl FnMut(Position, &Token)) {
         for shard in 0..SHARDS {
-            self.slots.0.walk(shard, |id, token| {
+            self.slots.0.walk_shard(shard, |id, token| {
                 if token.status.is_open() {
                     visit(id, token);
                 }
@@ -182,9 +201,7 @@ impl Tokens {
 
     /// Tokens that have not ended.
     pub(crate) fn open_len(&self) -> u64 {
-        let mut open = 0;
-        self.each_open(|_, _| open += 1);
-        open
+        u64::from(self.open.load(Ordering::Relaxed))
     }
 
     /// What open tokens hold of each wallet; for the audit.
@@ -215,7 +232,16 @@ impl Tokens {
         found
     }
 
-    fn moved(&self, before: Option<TokenStatus>, after: TokenStatus) {
+    fn moved(&self, agent: AgentId, before: Option<TokenStatus>, after: TokenStatus) {
+        let count = |change: fn(&AtomicU32) -> u32| {
+            change(&self.open);
+            self.open_by_agent.0.read(agent, change).expect("an agent is counted with its first token");
+        };
+        match (before.is_some_and(TokenStatus::is_open), after.is_open()) {
+            (false, true) => count(|open| open.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => count(|open| open.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        }
         let change = i64::from(owes(after)) - i64::from(before.is_some_and(owes));
         if change != 0 {
             self.running.fetch_add(change, Ordering::Relaxed);

@@ -91,6 +91,12 @@ impl State {
                     assert!(here.is_none(), "the requester is on another task");
                 }
                 Work::Row(reply) => owner.row(reply),
+                Work::ForgetKeys { part } => {
+                    if let Some(part) = owner.forget_keys(part) {
+                        // Behind what came in meanwhile. The actor is awake and looks again.
+                        let _ = self.inbox.push(Work::ForgetKeys { part }, usize::MAX);
+                    }
+                }
                 Work::Rest => rest = true,
             }
         }

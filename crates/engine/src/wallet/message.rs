@@ -1,8 +1,8 @@
 //! What can be asked of a wallet's owner.
 
 use ledger::{
-    AgentId, Amount, BatchCommand, Currency, FundCommand, KeyUse, PayCommand, Position, ReserveCommand,
-    Timestamp, Wallet, WalletStatus,
+    AgentId, Amount, BatchCommand, Currency, FundCommand, KeyHash, KeyScope, KeyUse, PayCommand, Position,
+    ReserveCommand, Timestamp, WalletFields, WalletStatus,
 };
 use tokio::sync::oneshot;
 
@@ -14,6 +14,8 @@ pub(crate) enum Work {
     Command(Command, Parked),
     /// The wallet's snapshot row, as it stands now.
     Row(oneshot::Sender<RowReply>),
+    /// Forget the idempotency keys of this part that are on disk; the parts behind it follow by themselves.
+    ForgetKeys { part: usize },
     /// Go back to rest if idle and durable. Not counted as use.
     Rest,
 }
@@ -34,7 +36,7 @@ pub(crate) struct RowFacts {
 }
 
 impl RowFacts {
-    pub(crate) fn of(wallet: &Wallet) -> Self {
+    pub(crate) fn of(wallet: &WalletFields<'_>) -> Self {
         Self { decided: wallet.decided, currency: wallet.currency, total: wallet.total() }
     }
 }
@@ -57,4 +59,23 @@ pub(crate) enum Command {
     CheckKey { key: KeyUse },
     /// The wallet as it stands.
     Read { caller: AgentId, at: Timestamp },
+}
+
+impl Command {
+    /// Hashes of the idempotency keys that the decision will look for.
+    pub(crate) fn key_hashes(&self) -> Vec<KeyHash> {
+        let one = |key: &Option<KeyUse>, scope| key.iter().map(|key| key.hash(scope)).collect();
+        match self {
+            Command::Pay(command) | Command::Preview(command) => one(&command.key, KeyScope::Payment),
+            Command::Fund(command) => one(&command.key, KeyScope::Fund),
+            Command::Reserve(command) => one(&command.key, KeyScope::Authorize),
+            Command::CheckKey { key } => vec![key.hash(KeyScope::Batch)],
+            Command::Batch(command) => {
+                let items = command.items.iter().filter_map(|item| item.key.as_ref());
+                let items = items.map(|key| key.hash(KeyScope::Payment));
+                command.key.iter().map(|key| key.hash(KeyScope::Batch)).chain(items).collect()
+            }
+            Command::SetStatus { .. } | Command::Read { .. } => Vec::new(),
+        }
+    }
 }

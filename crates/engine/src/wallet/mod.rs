@@ -11,4 +11,4 @@ mod owner;
 pub(crate) use handle::Handle;
 pub(crate) use inbox::Inbox;
 pub(crate) use message::{Command, RowFacts, RowReply, Work};
-pub(crate) use owner::{Owner, apply_own, preview};
+pub(crate) use owner::{Owner, apply_own, preview, remember_own};

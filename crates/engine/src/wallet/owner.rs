@@ -36,6 +36,17 @@ thread_local! {
 impl Owner<'_> {
     /// Carries a command out. What a requester on this task gets is returned; others get it through the log.
     pub(crate) fn carry_out(&mut self, command: Command, requester: Requester) -> Option<Decided> {
+        let keys = &self.shared.keys;
+        let recalled = keys.recall(self.id.raw(), &mut self.wallet.keys, || command.key_hashes());
+        let decided = match recalled {
+            Ok(()) => self.decide(command, requester),
+            Err(refusal) => self.answer(requester, Reply::Refused(refusal)),
+        };
+        self.wallet.keys.release_recalled();
+        decided
+    }
+
+    fn decide(&mut self, command: Command, requester: Requester) -> Option<Decided> {
         match command {
             Command::Pay(command) => self.pay(command, requester),
             Command::Batch(command) => self.batch(command, requester),
@@ -54,10 +65,19 @@ impl Owner<'_> {
     /// The wallet's snapshot row as it stands, decisions that are not durable yet included: the snapshot waits for them.
     pub(crate) fn row(&self, reply: oneshot::Sender<RowReply>) {
         let bytes = SCRATCH.with_borrow_mut(|scratch| {
-            journal::encode_row(RowRef::Wallet(self.id, self.wallet), scratch);
+            journal::encode_row(RowRef::Wallet(self.id, self.wallet.fields()), scratch);
             scratch.bytes().to_vec()
         });
-        drop(reply.send(RowReply { bytes, facts: RowFacts::of(self.wallet) }));
+        drop(reply.send(RowReply { bytes, facts: RowFacts::of(&self.wallet.fields()) }));
+    }
+
+    /// Forgets the keys of one part that are on disk. The answer is the next part, when there is one.
+    pub(crate) fn forget_keys(&mut self, part: usize) -> Option<usize> {
+        let (keys, before) = (&self.shared.keys, self.wallet.keys.len());
+        let parts = self.wallet.keys.parts();
+        self.wallet.keys.forget_below(keys.floor(), part);
+        keys.count(before, self.wallet.keys.len());
+        (part + 1 < parts).then_some(part + 1)
     }
 
     fn pay(&mut self, command: PayCommand, requester: Requester) -> Option<Decided> {
@@ -110,7 +130,7 @@ impl Owner<'_> {
     ) -> Option<Decided> {
         match ledger::decide_status(self.wallet, self.id, caller, wanted, at) {
             Decision::Fact(change) => {
-                let mut view = WalletView::of(self.id, self.wallet, at);
+                let mut view = WalletView::of(self.id, self.wallet.fields(), at);
                 view.status = change.status;
                 self.record(Box::new(change), requester, |_, _| Reply::Wallet(view))
             }
@@ -129,7 +149,7 @@ impl Owner<'_> {
 
     fn read(&self, caller: AgentId, at: Timestamp, requester: Requester) -> Option<Decided> {
         let reply = if self.wallet.agent == caller {
-            Reply::Wallet(WalletView::of(self.id, self.wallet, at))
+            Reply::Wallet(WalletView::of(self.id, self.wallet.fields(), at))
         } else {
             Reply::Refused(Denial::UnknownWallet.into())
         };
@@ -156,7 +176,7 @@ impl Owner<'_> {
                     };
                     match appended {
                         Ok(lsn) => {
-                            apply_own(self.wallet, &view, lsn, &self.shared.rules);
+                            self.apply(&view, lsn);
                             Some(Decided { reply: reply(lsn, fact), position: self.wallet.decided })
                         }
                         Err(refused) => {
@@ -171,7 +191,7 @@ impl Owner<'_> {
                         Companion::reply(parked, reply(lsn, fact))
                     });
                     match appended {
-                        Ok(lsn) => apply_own(self.wallet, &view, lsn, &self.shared.rules),
+                        Ok(lsn) => self.apply(&view, lsn),
                         Err(refused) => {
                             let (parked, ..) = waiting.expect("not called when the log refuses");
                             parked.release(Reply::Refused(refused.into()));
@@ -183,16 +203,27 @@ impl Owner<'_> {
         })
     }
 
+    fn apply(&mut self, view: &View<'_>, lsn: Lsn) {
+        let before = self.wallet.keys.len();
+        apply_own(self.wallet, view, lsn);
+        remember_own(self.wallet, view, lsn, &self.shared.rules);
+        self.shared.keys.count(before, self.wallet.keys.len());
+    }
+
     /// Answers without a record, but not before all that this owner has decided is durable.
     fn answer(&self, requester: Requester, reply: Reply) -> Option<Decided> {
         self.shared.answer(self.wallet.decided, requester, reply)
     }
 }
 
-/// The owner's own side of the record at `lsn`: balance, status, and the keys it must remember. Live and in replay.
-pub(crate) fn apply_own(wallet: &mut Wallet, view: &View<'_>, lsn: Lsn, rules: &Rules) {
+/// The owner's own side of the record at `lsn`: balance and status. Live and in replay.
+pub(crate) fn apply_own(wallet: &mut Wallet, view: &View<'_>, lsn: Lsn) {
     let change = view.change().expect("a record of a wallet changes that wallet");
     wallet.apply(&change, Position::new(lsn.get()));
+}
+
+/// The keys that the record at `lsn` uses, for its owner to remember. Live and in replay.
+pub(crate) fn remember_own(wallet: &mut Wallet, view: &View<'_>, lsn: Lsn, rules: &Rules) {
     view.for_each_key(|hash, fingerprint, item| {
         let place = KeyPlace { lsn: lsn.get(), item };
         wallet.keys.remember(hash, place, fingerprint, view.at(), rules.idempotency_retention_ms);

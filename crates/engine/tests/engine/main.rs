@@ -18,6 +18,7 @@ mod payments;
 mod services;
 mod shutdown;
 mod snapshots;
+mod spilled;
 mod stuck;
 mod token_crash;
 mod token_model;

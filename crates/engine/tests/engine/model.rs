@@ -16,7 +16,6 @@ use wal::testing::{FaultyStorage, Loss};
 
 use crate::harness::{Node, Party, Setup, denial, eventually, external, page, usd};
 
-const EPISODES: usize = 3;
 const STEPS: usize = 1_500;
 
 type ItemAnswer = Result<Answer<PaymentReceipt>, Refusal>;
@@ -44,13 +43,15 @@ struct Story {
 }
 
 impl Story {
-    fn begin(config: Config) -> Self {
+    /// With room for `keys_in_memory` idempotency keys; others are on disk.
+    fn begin(config: Config, keys_in_memory: u64) -> Self {
         let disk = FaultyStorage::new();
-        let setup = Setup::new(disk.clone()).with_history().tuned(|options| {
-            options.rules = config.rules();
-            options.idle_after = Duration::from_millis(3);
-            options.history_wait = crate::harness::PATIENCE;
-        });
+        let setup =
+            Setup::new(disk.clone()).with_history().with_keys_on_disk(keys_in_memory).tuned(|options| {
+                options.rules = config.rules();
+                options.idle_after = Duration::from_millis(3);
+                options.history_wait = crate::harness::PATIENCE;
+            });
         let node = setup.start();
         let owners: Vec<Party> =
             (0..config.agents).map(|index| node.party(&format!("agent {index}"))).collect();
@@ -367,9 +368,9 @@ fn key_use(text: Option<&str>, fingerprint: u64) -> Option<KeyUse> {
 fn engine_and_model_agree() {
     const REPLAY: &str = "cargo test -p engine --test engine engine_and_model_agree";
     let mut random = Random::new(testkit::seed(REPLAY));
-    for _ in 0..EPISODES {
+    for keys_in_memory in [1, 40, 1_000_000] {
         let config = Config::default();
         let mut workload = Workload::new(random.next_u64(), config.clone());
-        Story::begin(config).tell(&mut random, &mut workload);
+        Story::begin(config, keys_in_memory).tell(&mut random, &mut workload);
     }
 }

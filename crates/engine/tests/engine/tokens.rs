@@ -308,3 +308,29 @@ fn tokens_are_listed_for_both_roles_and_statements_add_up() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn open_tokens_are_bounded_for_one_agent_and_for_all() {
+    let setup = setup().tuned(|options| {
+        options.tokens_open_per_agent_max = 3;
+        options.tokens_open_max = 5;
+    });
+    let node = setup.start();
+    let market = Market::open(&node, None);
+    let tokens: Vec<_> = (0..3).map(|_| market.reserve(&node).id).collect();
+    let more = || node.run(node.engine.authorize(&market.consumer.caller, market.ask())).map(drop);
+    assert_eq!(more(), Err(Refusal::TooManyInFlight));
+    node.run(node.engine.cancel_token(&market.consumer.caller, tokens[0])).expect("cancelled");
+    assert_eq!((more(), more()), (Ok(()), Err(Refusal::TooManyInFlight)));
+    let other = Market::open_named(&node, "other", None);
+    other.reserve(&node);
+    let last = other.reserve(&node).id;
+    let refused = node.run(node.engine.authorize(&other.consumer.caller, other.ask())).map(drop);
+    assert_eq!(refused, Err(Refusal::Overloaded));
+    node.kill();
+    let node = setup.start();
+    let refused = node.run(node.engine.authorize(&other.consumer.caller, other.ask())).map(drop);
+    assert_eq!(refused, Err(Refusal::Overloaded), "a restart forgets none");
+    node.run(node.engine.cancel_token(&other.consumer.caller, last)).expect("cancelled");
+    other.reserve(&node);
+}

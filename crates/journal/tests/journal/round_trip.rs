@@ -2,8 +2,10 @@
 
 use journal::{Encode, Owner, Scratch, decode, view};
 use ledger::{
-    Account, Amount, BatchPayment, Currency, Fact, ItemOutcome, KeyPlace, KeyUse, Parts, Payee, Payment,
-    PaymentBatch, Rail, Timestamp, WalletId,
+    Account, AgentId, Amount, BatchPayment, Currency, Fact, ItemOutcome, KeyPlace, KeyUse, Offer, Parts,
+    Payee, Payment, PaymentBatch, Position, Rail, SLA_WINDOW_MS_MAX, ServiceChange, ServiceChanged,
+    ServiceId, ServiceStatus, ServiceTerms, Sla, Step, Timestamp, TokenEnd, TokenEnded, TokenReserved,
+    TokenStepped, TokenTerms, TokenTimes, Verification, WalletId,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -111,6 +113,133 @@ fn batch() -> impl Strategy<Value = PaymentBatch> {
     )
 }
 
+fn sla() -> impl Strategy<Value = Option<Sla>> {
+    let sla = (1..=SLA_WINDOW_MS_MAX)
+        .prop_flat_map(|window_ms| (Just(window_ms), proptest::option::of(1..=window_ms)))
+        .prop_map(|(window_ms, accept_within_ms)| Sla { window_ms, accept_within_ms });
+    proptest::option::of(sla)
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    any::<i64>().prop_map(Timestamp::from_millis)
+}
+
+fn token_terms() -> impl Strategy<Value = TokenTerms> {
+    let ids = (any::<u128>(), any::<u128>(), any::<u64>(), any::<u128>(), 1..u128::MAX);
+    (ids, money(), currency(), sla(), any::<bool>(), time()).prop_map(
+        |((payer_agent, service, service_at, provider, payee), (price, _), currency, sla, counts, at)| {
+            let offer = Offer {
+                service: ServiceId::from_raw(service),
+                service_at: Position::new(service_at),
+                provider: AgentId::from_raw(provider),
+                payee: WalletId::from_raw(payee),
+                price,
+                currency,
+                sla,
+            };
+            TokenTerms {
+                offer: offer.into(),
+                payer: WalletId::from_raw(0),
+                payer_agent: AgentId::from_raw(payer_agent),
+                counts,
+                reserved_at: at,
+            }
+        },
+    )
+}
+
+fn reserved() -> impl Strategy<Value = TokenReserved> {
+    (token_terms(), time(), key(), any::<(i128, i128)>()).prop_map(
+        |(terms, expires_at, key, (available, held))| TokenReserved {
+            terms,
+            expires_at,
+            key,
+            balance_after: Parts { available: Amount::from_nanos(available), held: Amount::from_nanos(held) },
+        },
+    )
+}
+
+fn stepped() -> impl Strategy<Value = TokenStepped> {
+    let step = prop_oneof![
+        key().prop_map(|key| Step::Verify(Verification { key })),
+        Just(Step::Start),
+        Just(Step::Accept),
+    ];
+    (any::<u64>(), step, time()).prop_map(|(token, step, at)| TokenStepped {
+        token: Position::new(token),
+        step,
+        at,
+    })
+}
+
+fn ended() -> impl Strategy<Value = TokenEnded> {
+    let ends = [
+        TokenEnd::Settled,
+        TokenEnd::Cancelled,
+        TokenEnd::Expired,
+        TokenEnd::SlaBreached,
+        TokenEnd::Refunded,
+    ];
+    let times = || proptest::option::of(time());
+    let times = (times(), times(), times());
+    let end = proptest::sample::select(ends.to_vec());
+    (token_terms(), end, times, any::<(u64, u64)>(), any::<u64>(), time(), 0..=10_000u32).prop_map(
+        |(terms, end, (verified_at, started_at, accepted_at), redeemed_by, token, at, share)| {
+            let fee = terms.price.nanos() / 10_000 * i128::from(share);
+            TokenEnded {
+                token: Position::new(token),
+                end,
+                expires_at: at,
+                times: TokenTimes { verified_at, started_at, accepted_at, ended_at: None },
+                fee: Amount::from_nanos(if end == TokenEnd::Settled { fee } else { 0 }),
+                redeemed_by,
+                terms,
+                at,
+            }
+        },
+    )
+}
+
+fn service_changed() -> impl Strategy<Value = ServiceChanged> {
+    let texts = (".{0,40}", text(), text(), text(), text());
+    (texts, money(), currency(), sla(), key(), any::<[bool; 2]>(), time()).prop_map(
+        |(
+            (name, description, category, endpoint_url, metadata),
+            (price, _),
+            currency,
+            sla,
+            key,
+            flags,
+            at,
+        )| {
+            let [is_active, verified] = flags;
+            let terms = ServiceTerms {
+                name: name.clone().into(),
+                description,
+                price,
+                currency,
+                category,
+                endpoint_url,
+                sla,
+                metadata,
+            };
+            ServiceChanged {
+                service: ServiceId::from_raw(7),
+                change: ServiceChange::Patched,
+                provider: AgentId::from_raw(8),
+                wallet: WalletId::from_raw(9),
+                slug: ledger::slug_of(&name),
+                terms,
+                status: if is_active { ServiceStatus::Active } else { ServiceStatus::Inactive },
+                verified,
+                key,
+                created_at: at,
+                at,
+            }
+        },
+    )
+}
+
 #[test]
 fn random_facts_come_back() {
     let seed = testkit::seed("cargo test -p journal --test journal random_facts");
@@ -120,7 +249,14 @@ fn random_facts_come_back() {
         failure_persistence: None,
         ..Config::default()
     };
-    let fact = prop_oneof![payment().prop_map(Fact::from), batch().prop_map(Fact::from)];
+    let fact = prop_oneof![
+        payment().prop_map(Fact::from),
+        batch().prop_map(Fact::from),
+        reserved().prop_map(Fact::from),
+        stepped().prop_map(Fact::from),
+        ended().prop_map(Fact::from),
+        service_changed().prop_map(Fact::from),
+    ];
     let outcome = TestRunner::new(config).run(&fact, |fact| {
         let mut scratch = Scratch::new();
         fact.encode(&mut scratch);

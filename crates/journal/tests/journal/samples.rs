@@ -480,6 +480,7 @@ pub(crate) fn rows() -> Vec<(&'static str, Row)> {
         ("row_agent_bare", Row::Agent(bare_agent)),
         ("row_totals", Row::Totals(totals, Position::new(77))),
         ("row_totals_bare", Row::Totals(Totals::default(), Position::ZERO)),
+        ("row_spilled", Row::Spilled(Position::new(0x0123_4567_89ab_cdef))),
     ]
     .into_iter()
     .chain(token_rows())

@@ -1,25 +1,28 @@
-//! One generation of keys: a hash table that splits into many when it grows.
+//! One generation of keys: a short list, then a hash table, then a table that is split into many when it grows.
 //!
-//! A table that doubles moves all its entries, and its owner answers nobody meanwhile. So a large generation is held in
-//! 256 tables that double one by one: with ten million keys a turn moves some forty thousand, not all.
+//! Most owners use a key or two in a day: a list of just their size takes a fifth of the smallest table. A table that
+//! doubles moves all its entries, and its owner answers nobody meanwhile. So a large generation is held in 256 tables
+//! that double one by one: with ten million keys a turn moves some forty thousand, not all.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use super::{KeyEntry, KeyHash, KeyPlace};
 
+/// Entries that are held in a list, which is searched from end to end.
+const LISTED_ENTRIES: usize = 12;
 /// Entries that one table holds before it is split.
 const SPLIT_ENTRIES: usize = 8_192;
 const TABLES: usize = 256;
 
 type Table = HashSet<Entry, BuildHasherDefault<HashOfHash>>;
 
-#[derive(Clone, Default, Debug)]
-pub(super) struct Entries {
-    /// Everything, until it is split.
-    small: Table,
-    /// [`TABLES`] tables, chosen by bits of the hash that no table looks at itself.
-    split: Option<Box<[Table]>>,
+#[derive(Clone, Debug)]
+pub(super) enum Entries {
+    List(Vec<Entry>),
+    Table(Table),
+    /// [`TABLES`] tables, chosen by bits of the hash that no table looks at itself, and the entries in all of them.
+    Split(Box<[Table]>, usize),
 }
 
 /// One key. Equality and hash look at the key's hash only, so that a set of entries is a map from it.
@@ -34,44 +37,117 @@ pub(super) struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 32);
 
+impl Default for Entries {
+    fn default() -> Self {
+        Entries::List(Vec::new())
+    }
+}
+
 impl Entries {
     pub(super) fn get(&self, probe: &Entry) -> Option<&Entry> {
-        match &self.split {
-            None => self.small.get(probe),
-            Some(tables) => tables[probe.table()].get(probe),
+        match self {
+            Entries::List(entries) => entries.iter().find(|entry| *entry == probe),
+            Entries::Table(table) => table.get(probe),
+            Entries::Split(tables, _) => tables[probe.table()].get(probe),
         }
     }
 
     /// Adds an entry in the place of the one with the same hash, if there is one.
     pub(super) fn replace(&mut self, entry: Entry) {
-        if let Some(tables) = &mut self.split {
-            tables[entry.table()].replace(entry);
-            return;
-        }
-        self.small.replace(entry);
-        if self.small.len() > SPLIT_ENTRIES {
-            let mut tables = vec![Table::default(); TABLES].into_boxed_slice();
-            for entry in std::mem::take(&mut self.small) {
-                tables[entry.table()].insert(entry);
+        match self {
+            Entries::List(entries) => match entries.iter_mut().find(|other| **other == entry) {
+                Some(other) => *other = entry,
+                None => {
+                    let room = entries.len().div_euclid(2).max(1);
+                    if entries.len() == entries.capacity() {
+                        entries.reserve_exact(room);
+                    }
+                    entries.push(entry);
+                }
+            },
+            Entries::Table(table) => drop(table.replace(entry)),
+            Entries::Split(tables, len) => {
+                if tables[entry.table()].replace(entry).is_none() {
+                    *len = len.saturating_add(1);
+                }
             }
-            self.split = Some(tables);
         }
+        self.grow();
+    }
+
+    /// Takes the next form when the present one holds as much as it should.
+    fn grow(&mut self) {
+        match self {
+            Entries::List(entries) if entries.len() > LISTED_ENTRIES => {
+                *self = Entries::Table(std::mem::take(entries).into_iter().collect());
+            }
+            Entries::Table(table) if table.len() > SPLIT_ENTRIES => {
+                let (mut tables, len) = (vec![Table::default(); TABLES].into_boxed_slice(), table.len());
+                for entry in std::mem::take(table) {
+                    tables[entry.table()].insert(entry);
+                }
+                *self = Entries::Split(tables, len);
+            }
+            Entries::List(_) | Entries::Table(_) | Entries::Split(..) => {}
+        }
+    }
+
+    /// In how many parts [`Self::forget_below`] is done.
+    pub(super) fn parts(&self) -> usize {
+        if let Entries::Split(tables, _) = self { tables.len() } else { 1 }
+    }
+
+    /// Drops the entries of records below `lsn` from one part and returns how many there were. What is left takes no more
+    /// room than it needs.
+    pub(super) fn forget_below(&mut self, lsn: u64, part: usize) -> usize {
+        let before = self.len();
+        match self {
+            Entries::Split(tables, len) => {
+                let Some(table) = tables.get_mut(part) else { return 0 };
+                let held = table.len();
+                table.retain(|entry| entry.lsn >= lsn);
+                table.shrink_to_fit();
+                *len = len.saturating_sub(held.saturating_sub(table.len()));
+                if *len == 0 {
+                    *self = Entries::default();
+                }
+            }
+            Entries::Table(table) => {
+                table.retain(|entry| entry.lsn >= lsn);
+                if table.len() <= LISTED_ENTRIES {
+                    *self = Entries::List(table.drain().collect());
+                } else if table.len() < before {
+                    table.shrink_to_fit();
+                }
+            }
+            Entries::List(entries) => {
+                entries.retain(|entry| entry.lsn >= lsn);
+                entries.shrink_to_fit();
+            }
+        }
+        before.saturating_sub(self.len())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.tables().fold(0, |sum, table| sum.saturating_add(table.len()))
+        match self {
+            Entries::List(entries) => entries.len(),
+            Entries::Table(table) => table.len(),
+            Entries::Split(_, len) => *len,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.tables().all(HashSet::is_empty)
+        self.len() == 0
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.tables().flatten()
-    }
-
-    fn tables(&self) -> impl Iterator<Item = &Table> {
-        std::iter::once(&self.small).chain(self.split.as_deref().into_iter().flatten())
+        let (list, table, tables) = match self {
+            Entries::List(entries) => (Some(entries), None, None),
+            Entries::Table(table) => (None, Some(table), None),
+            Entries::Split(tables, _) => (None, None, Some(tables)),
+        };
+        let table = table.into_iter().chain(tables.into_iter().flatten()).flatten();
+        list.into_iter().flatten().chain(table)
     }
 }
 
@@ -137,7 +213,7 @@ impl Hash for Entry {
 /// Passes 64 bits of an XXH3 digest through: they are spread well already. Whoever crafts keys that meet in one
 /// bucket slows down the single wallet that they belong to.
 #[derive(Default)]
-struct HashOfHash(u64);
+pub(super) struct HashOfHash(u64);
 
 impl Hasher for HashOfHash {
     fn finish(&self) -> u64 {
@@ -164,15 +240,19 @@ mod tests {
     }
 
     #[test]
-    fn entries_survive_the_split() {
+    fn entries_survive_every_change_of_form() {
         let mut entries = Entries::default();
         let count = 3 * 8_192u64;
         for number in 0..count {
             entries.replace(entry(number));
+            match number {
+                11 => assert!(matches!(&entries, Entries::List(list) if list.capacity() <= 13)),
+                12 | 8_191 => assert!(matches!(&entries, Entries::Table(_))),
+                _ => {}
+            }
         }
-        assert_eq!(entries.split.as_ref().map(|tables| tables.len()), Some(TABLES));
-        assert!(entries.small.is_empty() && !entries.is_empty());
-        let largest = entries.tables().map(HashSet::len).max();
+        let Entries::Split(tables, _) = &entries else { panic!("it is split by now") };
+        let largest = tables.iter().map(HashSet::len).max();
         assert!(largest < Some(200), "96 are expected in each table: {largest:?}");
         assert_eq!((entries.len(), entries.iter().count()), (24_576, 24_576));
         for number in 0..count {
@@ -183,8 +263,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_below_a_position_goes_in_every_form() {
+        for (count, kept) in
+            [(0, 0), (5, 5), (5, 0), (12, 11), (3_000, 1), (3_000, 20), (20_000, 100), (20_000, 0)]
+        {
+            let mut entries = Entries::default();
+            (0..count).for_each(|number| entries.replace(entry(number)));
+            let parts = entries.parts();
+            let forgotten: usize = (0..parts).map(|part| entries.forget_below(count - kept, part)).sum();
+            assert_eq!(forgotten, usize::try_from(count - kept).expect("small"));
+            let mut left: Vec<u64> = entries.iter().map(|entry| entry.lsn).collect();
+            left.sort_unstable();
+            assert!(left.iter().copied().eq(count - kept..count), "{count} {kept}");
+            assert_eq!(entries.len(), left.len());
+            assert!(left.len() > LISTED_ENTRIES || parts > 1 || matches!(entries, Entries::List(_)));
+        }
+    }
+
+    #[test]
     fn the_last_entry_under_a_hash_stays_split_or_not() {
-        for fill in [0, 10_000] {
+        for fill in [0, 100, 10_000] {
             let mut entries = Entries::default();
             (1..fill).for_each(|number| entries.replace(entry(number)));
             entries.replace(entry(0));

@@ -150,3 +150,57 @@ fn a_key_is_judged_by_its_fingerprint() {
     assert_eq!(judge(Some(&used("a", 8)), KeyScope::Fund), KeyVerdict::New);
     assert_eq!(judge(Some(&used("b", 7)), KeyScope::Payment), KeyVerdict::New);
 }
+
+#[test]
+fn a_recalled_key_counts_for_one_decision_and_leaves_no_trace() {
+    let used = |fingerprint| KeyUse { text: "old".into(), fingerprint };
+    for mut keys in [IdempotencyKeys::default(), {
+        let mut keys = IdempotencyKeys::default();
+        keys.remember(hash("a"), place(50), 1, at(7), DAY);
+        keys
+    }] {
+        let before = keys.clone();
+        keys.recall(hash("old"), place(3), 7);
+        assert_eq!(keys.judge(Some(&used(7)), KeyScope::Payment), KeyVerdict::Repeats(place(3)));
+        assert_eq!(keys.judge(Some(&used(8)), KeyScope::Payment), KeyVerdict::Conflicts);
+        assert_eq!((keys.len(), keys.iter().count()), (before.len(), before.len()), "not part of a snapshot");
+        keys.release_recalled();
+        assert_eq!(keys, before);
+        assert_eq!(keys.find(hash("old")), None);
+    }
+}
+
+#[test]
+fn a_key_in_memory_is_younger_than_a_recalled_one() {
+    let mut keys = IdempotencyKeys::default();
+    keys.remember(hash("a"), place(9), 2, at(0), DAY);
+    keys.recall(hash("a"), place(3), 1);
+    assert_eq!(keys.find(hash("a")), Some((place(9), 2)));
+}
+
+/// What is remembered while a key is recalled starts its generation at its own time.
+#[test]
+fn a_recalled_key_does_not_shorten_the_life_of_the_next() {
+    let (mut keys, mut plain) = (IdempotencyKeys::default(), IdempotencyKeys::default());
+    keys.recall(hash("old"), place(3), 7);
+    for keys in [&mut keys, &mut plain] {
+        keys.remember(hash("a"), place(9), 2, at(5_500), DAY);
+    }
+    keys.release_recalled();
+    assert_eq!(keys, plain);
+    assert_eq!(keys.started(), Some(at(5_500)));
+}
+
+#[test]
+fn keys_of_old_records_are_forgotten_by_position() {
+    let mut keys = IdempotencyKeys::default();
+    for number in 0..30u64 {
+        keys.remember(hash(&number.to_string()), place(number), 1, at(number.cast_signed() * 100), DAY);
+    }
+    let held = keys.len();
+    assert_eq!((keys.parts(), keys.forget_below(0, 0)), (1, 0));
+    assert_eq!(keys.forget_below(29, 0) + 1, held);
+    assert!(kept(&keys, "29") && !kept(&keys, "28"));
+    assert_eq!((keys.len(), keys.forget_below(30, 0), keys.is_none()), (1, 1, true));
+    assert_eq!(keys.forget_below(99, 0), 0);
+}

@@ -49,10 +49,6 @@ pub struct TokenStepped {
 }
 
 /// What a token decides about itself.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is encoded and dropped where it is made; a box would cost an allocation"
-)]
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub enum TokenFact {
     Stepped(TokenStepped),

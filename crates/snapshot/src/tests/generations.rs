@@ -236,3 +236,29 @@ fn golden_file_of_version_1() {
     assert_eq!(scanned.expect("it is read"), written);
     assert_eq!(rows, [&b"first row"[..], b"second"]);
 }
+
+/// Whoever shares the disk is told of everything that is written, and of a quarter of what is read back.
+#[test]
+fn a_writer_tells_its_pace_of_every_byte() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let directory = directory();
+    let store = FileStore::open(directory.path()).expect("it opens");
+    let told = Arc::new(AtomicUsize::new(0));
+    let mut writer = store.begin(0, 5).expect("it begins");
+    let counting = Arc::clone(&told);
+    writer.set_pace(Box::new(move |bytes| {
+        counting.fetch_add(bytes, Ordering::Relaxed);
+    }));
+    let (mut tally, mut scratch) = (Tally::default(), Scratch::new());
+    for row in rows(1, 5_000) {
+        encode_row(row.as_ref(), &mut scratch);
+        tally.row(&row);
+        writer.put(scratch.bytes()).expect("it is put");
+    }
+    let written = writer.finish(tally.summary(5, 6), CREATED_AT).expect("it is written");
+    let (told, bytes) = (told.load(Ordering::Relaxed), usize::try_from(written.bytes).expect("small"));
+    // Without the ends, the lengths of rows when they are read, and the last part of a chunk.
+    assert!(told > bytes && told < bytes * 5 / 4, "{told} of {bytes}");
+}

@@ -169,7 +169,7 @@ impl Node {
         let Some(snapshot) = self.snapshot.as_mut() else { return };
         for id in snapshot.missing.split_off(snapshot.missing.len().saturating_sub(rows)) {
             let wallet = &self.state.wallets[&id];
-            encode_row(RowRef::Wallet(id, wallet), &mut self.scratch);
+            encode_row(RowRef::Wallet(id, wallet.fields()), &mut self.scratch);
             snapshot.rows.push(self.scratch.bytes().to_vec());
             snapshot.covers = snapshot.covers.max(wallet.decided).max(wallet.posted);
         }
@@ -404,6 +404,7 @@ impl State {
                 Row::Wallet(id, wallet) => drop(state.wallets.insert(id, wallet)),
                 Row::Agent(agent) => drop(state.agents.insert(agent.id, agent)),
                 Row::Totals(totals, position) => (state.totals, state.posted) = (totals, position),
+                Row::Spilled(_) => unreachable!("this node keeps all keys in memory"),
                 Row::Token(..) | Row::Service(_) | Row::Outages(_) => unreachable!("{NO_CALLS}"),
             }
         }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use engine::{
-    Activation, AgentMeter, Audit, Caller, Engine, HistoryAt, NewAgent, Options, Refusal, StartError, Status,
-    WalletView,
+    Activation, AgentMeter, Audit, Caller, Engine, HistoryAt, KeyOptions, NewAgent, Options, Refusal,
+    StartError, Status, WalletView,
 };
 use ledger::{Agent, AgentId, Amount, Currency, Key, Timestamp, WalletId};
 use snapshot::{FileStore, Generation};
@@ -90,6 +90,13 @@ impl Setup {
         Self { history: Some(directory), ..self }
     }
 
+    /// With room for so many idempotency keys in memory and a directory for the others.
+    pub(crate) fn with_keys_on_disk(mut self, in_memory_max: u64) -> Self {
+        let directory = Some(self.directory.path().join("keys"));
+        self.options.keys = KeyOptions { directory, in_memory_max, ..KeyOptions::default() };
+        self
+    }
+
     /// With an index that has to be built from the log again.
     pub(crate) fn without_index(self) -> Self {
         let history = self.history.as_ref().expect("there was an index");
@@ -112,8 +119,12 @@ impl Setup {
         let begun = Instant::now();
         let engine = loop {
             match runtime.block_on(self.start_on(status.clone())) {
-                // The follower of a node that was killed gives its index free a little later.
-                Err(StartError::History(history::Error::Locked { .. })) if begun.elapsed() < PATIENCE => {
+                // The threads of a node that was killed give free what they hold a little later.
+                Err(
+                    StartError::Log(wal::Error::Locked { .. })
+                    | StartError::History(history::Error::Locked { .. })
+                    | StartError::Keys(idempotency::Error::Locked { .. }),
+                ) if begun.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 started => break started?,

@@ -1,0 +1,150 @@
+//! One stage of the measurements of scale; prints one line of JSON. See `benches::scale`.
+//!
+//! `scale make --dir DIR --wallets N`, then `scale run …` as often as wanted, which leaves the log as a crash would;
+//! `scale keys --dir DIR --keys N`.
+
+#![expect(clippy::print_stdout, reason = "the figures are the output of this program")]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use benches::scale::load::{Load, Outcome};
+use benches::scale::{keys, made, resident_bytes, start};
+use clap::{Parser, Subcommand};
+use serde_json::{Value, json};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    stage: Stage,
+}
+
+#[derive(Subcommand)]
+enum Stage {
+    /// Writes the state of that many wallets.
+    Make {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        wallets: u64,
+    },
+    /// Starts on it, measures memory and, unless the window is zero, payments and a snapshot under them.
+    Run {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        wallets: u64,
+        /// Length of each window in seconds.
+        #[arg(long, default_value_t = 8.0)]
+        seconds: f64,
+        /// Payments per second of the open loop [default: half of what the closed loop reached]
+        #[arg(long)]
+        rate: Option<f64>,
+        #[arg(long)]
+        keys_in_memory: Option<u64>,
+    },
+    /// Keeps so many idempotency keys on disk.
+    Keys {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        keys: u64,
+        #[arg(long, default_value_t = 1_000)]
+        per_second: u64,
+    },
+}
+
+/// Memory counts once freed pages are back with the system.
+const SETTLED_AFTER: Duration = Duration::from_secs(4);
+const CLIENTS: u64 = 64;
+
+fn main() -> Result<()> {
+    let line = match Arguments::parse().stage {
+        Stage::Make { dir, wallets } => {
+            let begun = Instant::now();
+            made::make(&dir, wallets)?;
+            json!({ "stage": "make", "wallets": wallets, "seconds": begun.elapsed().as_secs_f64() })
+        }
+        Stage::Run { dir, wallets, seconds, rate, keys_in_memory } => {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            runtime.block_on(run(&dir, wallets, seconds, rate, keys_in_memory))?
+        }
+        Stage::Keys { dir, keys, per_second } => keys::fill(&dir, keys, per_second)?,
+    };
+    println!("{line}");
+    // As a crash would: no last snapshot, so that the next start replays the log.
+    std::process::exit(0);
+}
+
+async fn run(
+    dir: &Path,
+    wallets: u64,
+    seconds: f64,
+    rate: Option<f64>,
+    keys_in_memory: Option<u64>,
+) -> Result<Value> {
+    let empty = resident_bytes().0;
+    let begun = Instant::now();
+    let engine = start(dir, keys_in_memory).await.context("the engine does not start")?;
+    let start_seconds = begun.elapsed().as_secs_f64();
+    tokio::time::sleep(SETTLED_AFTER).await;
+    let (resident, most) = resident_bytes();
+    let mut line = json!({
+        "stage": "run", "wallets": wallets, "start_seconds": start_seconds, "empty_bytes": empty,
+        "resident_bytes": resident, "most_bytes": most, "log_bytes": engine.gauges().durable_lsn,
+    });
+    if seconds > 0.0 {
+        let window = Duration::from_secs_f64(seconds);
+        // Another seed after every start: keys that were used would be answered again instead of paid.
+        let salt = engine.gauges().appended_lsn << 3;
+        let load = |seed: u64| Load { engine: engine.clone(), wallets, seed: seed ^ salt };
+        let payments = load(1).closed(CLIENTS, window / 4).await.latency.len();
+        let closed = load(2).closed(CLIENTS, window).await;
+        let rate = rate.unwrap_or(closed.per_second() / 2.0);
+        let calm = load(3).open(rate, window).await;
+        let (snapshot, snapshot_seconds, under) = snapshot_under_load(&load(4), rate, window).await?;
+        let gauges = engine.gauges();
+        line["payments"] = json!(payments + closed.latency.len() + calm.latency.len() + under.latency.len());
+        line["closed"] = figures(&closed);
+        line["rate"] = json!(rate);
+        line["open"] = figures(&calm);
+        line["open_with_snapshot"] = figures(&under);
+        line["snapshot_seconds"] = json!(snapshot_seconds);
+        line["snapshot_bytes"] = json!(snapshot);
+        line["keys_in_memory"] = json!(gauges.keys_in_memory);
+        line["keys_on_disk"] = json!(gauges.keys_on_disk);
+        line["resident_after_bytes"] = json!(resident_bytes().0);
+    }
+    Ok(line)
+}
+
+/// Payments at `rate` for as long as a snapshot takes, at least `window`.
+async fn snapshot_under_load(load: &Load, rate: f64, window: Duration) -> Result<(u64, f64, Outcome)> {
+    let engine = load.engine.clone();
+    let taking = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let begun = Instant::now();
+        let generation = engine.snapshot_now().await;
+        (generation, begun.elapsed().as_secs_f64())
+    });
+    let mut outcome = load.open(rate, window).await;
+    while !taking.is_finished() {
+        let more = load.open(rate, window / 4).await;
+        outcome.latency.add(more.latency)?;
+        outcome.seconds += more.seconds;
+    }
+    let (generation, seconds) = taking.await?;
+    Ok((generation?.bytes, seconds, outcome))
+}
+
+fn figures(outcome: &Outcome) -> Value {
+    json!({
+        "per_second": outcome.per_second(), "p50": outcome.millis_at(0.5), "p99": outcome.millis_at(0.99),
+        "p999": outcome.millis_at(0.999), "max": outcome.millis_at(1.0),
+    })
+}

@@ -1,0 +1,301 @@
+//! Where the idempotency keys of all owners are: those of recent records in memory, with their owners; those of records
+//! below the floor in runs on disk (crate `idempotency`).
+//!
+//! Owner of state: each owner its keys; this module the floor and the count. Rule: an owner may forget a key only once
+//! its record is below the floor, and the floor moves only over what the runs cover durably; both happen under the
+//! owner's guard or in its actor. So whoever decides, and looks first in memory and then in the runs, misses none. A
+//! lookup that cannot be made refuses the command: nothing is decided without it.
+//!
+//! `gather` reads the keys of a range of the log, `spiller` is the thread that moves them.
+
+mod gather;
+mod spiller;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use idempotency::{Figures, KeyStore};
+use ledger::{IdempotencyKeys, KeyHash, Rules, Timestamp, WalletId};
+use parking_lot::{Condvar, Mutex};
+use wal::{Lsn, Reader};
+
+pub(crate) use gather::GatherError;
+pub(crate) use spiller::Spiller;
+
+use crate::{refusal::Refusal, wallet::Command};
+
+/// Keys by which the bound may be passed before nothing is taken any more, when the bound itself is lower: what comes in
+/// at full speed while some are moved.
+const HEADROOM_MIN: u64 = 100_000;
+
+/// Keys that are gathered for one run: bounds the memory that moving them takes, some 200 bytes each.
+const RUN_KEYS_MAX: usize = 125_000;
+
+/// What an engine does with idempotency keys.
+#[derive(Clone, Debug)]
+pub struct KeyOptions {
+    /// Where keys go that have no room in memory. Without it they all stay there, and when the room is used up the engine
+    /// takes nothing that would add to it.
+    pub directory: Option<PathBuf>,
+    /// Keys held in memory; more are moved to disk, the oldest first. A key takes 40 to 75 bytes of memory, and up to 250
+    /// when it is its owner's only one.
+    pub in_memory_max: u64,
+    /// Memory for the filters of what is on disk, 1.3 bytes per key; what has no room is read from disk for every lookup.
+    pub filter_bytes_max: u64,
+}
+
+impl Default for KeyOptions {
+    fn default() -> Self {
+        Self { directory: None, in_memory_max: 2_000_000, filter_bytes_max: 256 << 20 }
+    }
+}
+
+pub(crate) struct Keys {
+    store: Option<KeyStore>,
+    /// Keys of records below this are in the store. Zero until something is spilled.
+    floor: AtomicU64,
+    in_memory: AtomicU64,
+    in_memory_max: u64,
+    retention_ms: u64,
+    signal: Mutex<Signal>,
+    signalled: Condvar,
+}
+
+/// What the spilling thread is told.
+#[derive(Default)]
+struct Signal {
+    asked: bool,
+    stopping: bool,
+}
+
+impl Keys {
+    pub(crate) fn open(options: &KeyOptions, rules: &Rules) -> Result<Self, idempotency::Error> {
+        let store_options = idempotency::Options {
+            retention_ms: rules.idempotency_retention_ms,
+            filter_bytes_max: options.filter_bytes_max,
+            ..idempotency::Options::default()
+        };
+        let store = options.directory.as_deref().map(|directory| KeyStore::open(directory, store_options));
+        Ok(Self {
+            store: store.transpose()?,
+            floor: AtomicU64::new(0),
+            in_memory: AtomicU64::new(0),
+            in_memory_max: options.in_memory_max,
+            retention_ms: rules.idempotency_retention_ms,
+            signal: Mutex::default(),
+            signalled: Condvar::new(),
+        })
+    }
+
+    /// Position below which owners need not keep their keys.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn in_memory(&self) -> u64 {
+        self.in_memory.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn spilled(&self) -> Figures {
+        self.store.as_ref().map(KeyStore::figures).unwrap_or_default()
+    }
+
+    /// Whether what is in memory has grown to twice its bound, because it cannot be moved to disk as fast as it comes.
+    pub(crate) fn is_full(&self) -> bool {
+        let headroom = self.in_memory_max.max(HEADROOM_MIN);
+        self.in_memory() >= self.in_memory_max.saturating_add(headroom)
+    }
+
+    /// Counts what an owner's keys became.
+    pub(crate) fn count(&self, before: usize, after: usize) {
+        let (before, after) = (before as u64, after as u64);
+        if after <= before {
+            self.in_memory.fetch_sub(before - after, Ordering::Relaxed);
+            return;
+        }
+        let held = self.in_memory.fetch_add(after - before, Ordering::Relaxed) + (after - before);
+        if held > self.in_memory_max && held - (after - before) <= self.in_memory_max {
+            self.ask();
+        }
+    }
+
+    /// Brings the keys that a command carries into its owner's memory for the length of one decision, where they are on
+    /// disk. To be called by whoever holds the owner exclusively; [`IdempotencyKeys::release_recalled`] ends it.
+    pub(crate) fn recall(
+        &self,
+        owner: u128,
+        held: &mut IdempotencyKeys,
+        hashes: impl FnOnce() -> Vec<KeyHash>,
+    ) -> Result<(), Refusal> {
+        let floor = self.floor();
+        let Some(store) = self.store.as_ref().filter(|_| floor > 0) else { return Ok(()) };
+        for hash in hashes() {
+            if held.find(hash).is_some() {
+                continue;
+            }
+            match store.find(owner, hash, floor) {
+                Ok(None) => {}
+                Ok(Some((place, fingerprint))) => held.recall(hash, place, fingerprint),
+                Err(error) => {
+                    tracing::error!(%error, "an idempotency key cannot be looked up; its command is refused");
+                    self.ask();
+                    return Err(Refusal::Overloaded);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks up what a command may have to look up on disk, so that its owner, who does it again, finds it in the page
+    /// cache and holds nobody up.
+    pub(crate) async fn warm(self: &Arc<Self>, wallet: WalletId, command: &Command) {
+        let (floor, owner) = (self.floor(), wallet.raw());
+        let Some(store) = self.store.as_ref().filter(|_| floor > 0) else { return };
+        let mut hashes = command.key_hashes();
+        hashes.retain(|hash| store.may_hold(owner, *hash));
+        if hashes.is_empty() {
+            return;
+        }
+        let keys = Arc::clone(self);
+        let warming = tokio::task::spawn_blocking(move || {
+            let store = keys.store.as_ref().expect("seen above");
+            // Whether it can be read is found out, and said, by who decides.
+            hashes.iter().for_each(|hash| drop(store.find(owner, *hash, floor)));
+        });
+        // It fails when the runtime is ending; then the owner is asked no more.
+        let _ = warming.await;
+    }
+
+    /// Moves the floor over what the runs cover.
+    fn raise_floor(&self, floor: u64) {
+        let covers = self.store.as_ref().map_or(0, KeyStore::covers);
+        assert!(floor <= covers, "keys are forgotten only when the runs have them: {floor} of {covers}");
+        self.floor.fetch_max(floor, Ordering::AcqRel);
+    }
+
+    /// Has the spilling thread look at once.
+    fn ask(&self) {
+        self.signal.lock().asked = true;
+        self.signalled.notify_one();
+    }
+
+    /// Waits until the spilling thread is asked or `pause` is over; false when it has to end.
+    fn wait(&self, pause: Duration) -> bool {
+        let mut signal = self.signal.lock();
+        if !signal.asked && !signal.stopping {
+            self.signalled.wait_for(&mut signal, pause);
+        }
+        signal.asked = false;
+        !signal.stopping
+    }
+
+    fn stop(&self) {
+        self.signal.lock().stopping = true;
+        self.signalled.notify_one();
+    }
+
+    /// Moves the keys of the oldest records in memory, a quarter of what has room, into runs and the floor behind them.
+    /// False when there are none that are durable. The owners have to forget them next.
+    pub(crate) fn spill_step(
+        &self,
+        reader: &Reader,
+        now: Timestamp,
+        breathe: &mut dyn FnMut(),
+    ) -> Result<bool, GatherError> {
+        let Some(store) = &self.store else { return Ok(false) };
+        let floor = self.floor();
+        let (mut from, mut moved) = (floor, 0);
+        while moved <= self.in_memory_max / 4 {
+            let gathered =
+                gather::gather(reader, from, u64::MAX, self.run_keys(), self.expired(now), breathe)?;
+            if gathered.end <= from {
+                break;
+            }
+            store.add(from, gathered.end, &gathered.keys, breathe)?;
+            moved += gathered.keys.len() as u64;
+            from = gathered.end;
+        }
+        self.raise_floor(from);
+        Ok(from > floor)
+    }
+
+    /// Keys of a new run.
+    fn run_keys(&self) -> usize {
+        usize::try_from(self.in_memory_max / 4).map_or(RUN_KEYS_MAX, |keys| keys.clamp(1, RUN_KEYS_MAX))
+    }
+
+    /// Fills what is missing below `to`, from the log.
+    pub(crate) fn fill_gaps(&self, reader: &Reader, to: u64, now: Timestamp) -> Result<(), GatherError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        for (mut from, end) in store.gaps(to) {
+            tracing::warn!(from, end, "idempotency keys of a part of the log are read from it again");
+            while from < end {
+                let gathered =
+                    gather::gather(reader, from, end, self.run_keys(), self.expired(now), &mut || ())?;
+                if gathered.end <= from {
+                    return Err(GatherError::Short { from, end });
+                }
+                store.add(from, gathered.end, &gathered.keys, &mut || ())?;
+                from = gathered.end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepares for recovery from a snapshot whose owners keep no keys of records below `spilled`: afterwards the runs
+    /// have all of them. The answer is the position from which on owners have to remember.
+    pub(crate) fn recover(
+        &self,
+        reader: &Reader,
+        spilled: u64,
+        end: Lsn,
+        now: Timestamp,
+    ) -> Result<u64, GatherError> {
+        let Some(store) = &self.store else {
+            return if spilled == 0 { Ok(0) } else { Err(GatherError::NoDirectory { spilled }) };
+        };
+        if store.end() > end.get() {
+            tracing::warn!(
+                covers = store.end(),
+                end = end.get(),
+                "the runs of idempotency keys go beyond the log; they are of another one and built anew"
+            );
+            store.clear()?;
+        }
+        self.fill_gaps(reader, spilled.max(store.end()), now)?;
+        self.raise_floor(store.covers());
+        Ok(self.floor())
+    }
+
+    /// Sets the count after recovery.
+    pub(crate) fn set_in_memory(&self, held: u64) {
+        self.in_memory.store(held, Ordering::Relaxed);
+    }
+
+    /// Whether what is in memory is half way to where admission closes: then it is moved as fast as it goes.
+    pub(crate) fn hurries(&self) -> bool {
+        self.in_memory() >= self.in_memory_max.saturating_add(self.in_memory_max.max(HEADROOM_MIN) / 2)
+    }
+
+    /// Whether more is in memory than should be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.store.is_some() && self.in_memory() > self.in_memory_max
+    }
+
+    /// Whether spilling, once begun, should go on: a quarter of the room is made free.
+    fn should_go_on(&self) -> bool {
+        self.in_memory() > self.in_memory_max - self.in_memory_max / 4
+    }
+
+    /// Keys used before this are past the retention at `now`.
+    fn expired(&self, now: Timestamp) -> Timestamp {
+        let retention = i64::try_from(self.retention_ms).unwrap_or(i64::MAX);
+        Timestamp::from_millis(now.millis().saturating_sub(retention))
+    }
+}

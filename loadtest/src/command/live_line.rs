@@ -45,7 +45,9 @@ impl Watch for LiveLine {
             return;
         }
         self.is_written = true;
-        eprint!("\r{}\x1b[K", line(&self.prefix, moment));
+        // A line that wraps could not be written over.
+        let text: String = line(&self.prefix, moment).chars().take(columns() - 1).collect();
+        eprint!("\r{text}\x1b[K");
         // A terminal that went away does not end a measurement.
         let _ = std::io::stderr().flush();
     }
@@ -53,6 +55,13 @@ impl Watch for LiveLine {
     fn phase_ends(&mut self) {
         self.clear();
     }
+}
+
+/// Width of the terminal.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
+    // Some terminals do not know, or say zero.
+    size.map_or(80, |size| usize::from(size.ws_col)).max(20)
 }
 
 fn line(prefix: &str, moment: &Moment<'_>) -> String {

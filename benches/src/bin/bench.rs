@@ -27,6 +27,9 @@ struct Arguments {
     /// A version of about a minute, for a first look: one short round of everything.
     #[arg(long)]
     quick: bool,
+    /// Ten million wallets and a day of idempotency keys for `--only scale`; some 12 GB of disk.
+    #[arg(long)]
+    long: bool,
     /// Measure only this; may be repeated.
     #[arg(long, value_enum)]
     only: Vec<RowName>,
@@ -108,6 +111,7 @@ fn settings(arguments: &Arguments) -> Result<Settings> {
         replay_payments: if quick { 200_000 } else { 2_000_000 },
         engine_payments: if quick { 200_000 } else { 1_000_000 },
         seed: arguments.seed,
+        long: arguments.long,
     })
 }
 
@@ -116,6 +120,9 @@ fn command_line(arguments: &Arguments) -> String {
     let mut line = "cargo xtask bench".to_owned();
     if arguments.quick {
         line.push_str(" --quick");
+    }
+    if arguments.long {
+        line.push_str(" --long");
     }
     for name in &arguments.only {
         let value = name.to_possible_value().expect("every name can be given");

@@ -103,13 +103,15 @@ async fn run(
         // Another seed after every start: keys that were used would be answered again instead of paid.
         let salt = engine.gauges().appended_lsn << 3;
         let load = |seed: u64| Load { engine: engine.clone(), wallets, seed: seed ^ salt };
-        let payments = load(1).closed(CLIENTS, window / 4).await.latency.len();
+        load(1).closed(CLIENTS, window / 4).await;
         let closed = load(2).closed(CLIENTS, window).await;
         let rate = rate.unwrap_or(closed.per_second() / 2.0);
         let calm = load(3).open(rate, window).await;
         let (snapshot, snapshot_seconds, under) = snapshot_under_load(&load(4), rate, window).await?;
         let gauges = engine.gauges();
-        line["payments"] = json!(payments + closed.latency.len() + calm.latency.len() + under.latency.len());
+        // What the next start has to replay: all that followed the begin of the snapshot, and more of it.
+        let behind = load(5).closed(CLIENTS, window).await.latency.len();
+        line["payments_to_replay"] = json!(under.latency.len() + behind);
         line["closed"] = figures(&closed);
         line["rate"] = json!(rate);
         line["open"] = figures(&calm);

@@ -7,6 +7,7 @@ mod latency;
 mod log;
 mod memory;
 mod pairs;
+mod scale;
 mod singles;
 mod tokens;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     /// Payments of each shape of load on the engine alone.
     pub engine_payments: u64,
     pub seed: u64,
+    /// Ten million wallets and a day of keys, where a row has a long form.
+    pub long: bool,
 }
 
 /// A measurement that can be asked for by name.
@@ -69,9 +72,12 @@ pub enum RowName {
     Log,
     /// Live tokens of service calls: memory, deadlines, bursts, starts.
     Tokens,
+    /// Scale of state: many wallets, restarts, snapshots, many keys. Only when asked for.
+    Scale,
 }
 
 impl RowName {
+    /// What a run without `--only` takes.
     pub const ALL: [RowName; 9] = [
         RowName::Singles,
         RowName::Latency,
@@ -96,6 +102,7 @@ impl RowName {
             RowName::Memory => memory::measure(settings),
             RowName::Log => log::measure(settings),
             RowName::Tokens => tokens::measure(settings),
+            RowName::Scale => scale::measure(settings),
         }
     }
 }

@@ -91,13 +91,13 @@ pub(crate) fn recover(
         Some((rebuilt, generation)) => (rebuilt, Lsn::new(generation.summary.start)),
         None => (Rebuilt::empty(rules), log.begin()),
     };
-    // The time is used for one thing only: not to write down again what is past the retention.
     keys.set_in_memory(rebuilt.keys_held());
-    rebuilt.remember_from = keys.recover(&log.reader(), rebuilt.spilled, log.end(), now)?;
+    rebuilt.remember_from =
+        keys.recover(&log.reader(), rebuilt.spilled, log.end(), rebuilt.not_after(now))?;
     rebuilt.forget_keys(keys);
     rebuilt.replay(log, from, status, &mut |rebuilt| {
         keys.set_in_memory(rebuilt.keys_held());
-        while keys.is_over() && keys.spill_step(&log.reader(), now, &mut || ())? {
+        while keys.is_over() && keys.spill_step(&log.reader(), rebuilt.not_after(now), &mut || ())? {
             rebuilt.remember_from = keys.floor();
             rebuilt.forget_keys(keys);
         }
@@ -218,6 +218,12 @@ impl Rebuilt {
             Row::Spilled(below) => self.spilled = self.spilled.max(below.get()),
         }
         Ok(())
+    }
+
+    /// The clock's time, but not after what the log says: used for one thing only, not to write down again keys that are
+    /// past the retention, and a clock that is ahead must not make them so.
+    fn not_after(&self, now: Timestamp) -> Timestamp {
+        self.outages.alive_at().map_or(Timestamp::from_millis(i64::MIN), |alive| alive.min(now))
     }
 
     /// Idempotency keys in memory.

@@ -69,7 +69,7 @@ fn tend(shared: &Arc<Shared>, directory: &directory::Handle) -> Result<(), Gathe
     let Some(store) = &keys.store else { return Ok(()) };
     let reader = shared.wal.reader();
     if store.discard_damaged()? > 0 || store.covers() < keys.floor() {
-        keys.fill_gaps(&reader, keys.floor(), shared.clock.now())?;
+        keys.fill_gaps(&reader, keys.floor(), shared.time.now())?;
     }
     // Niceness decides who gets how much, not who waits: a thread that computes may keep its core for milliseconds while a
     // payment wants it. So it is offered every few entries, unless room for keys gets short.
@@ -79,12 +79,12 @@ fn tend(shared: &Arc<Shared>, directory: &directory::Handle) -> Result<(), Gathe
         }
     };
     if keys.is_over() {
-        while keys.should_go_on() && keys.spill_step(&reader, shared.clock.now(), &mut breathe)? {
+        while keys.should_go_on() && keys.spill_step(&reader, shared.time.now(), &mut breathe)? {
             shared.registry.forget_keys(keys, &mut breathe);
             forget_of_agents(keys, directory);
         }
     }
-    while store.maintain(shared.clock.now(), &mut breathe)? {}
+    while store.maintain(shared.time.now(), &mut breathe)? {}
     Ok(())
 }
 

@@ -20,6 +20,7 @@ mod directory;
 mod engine;
 mod follower;
 mod housekeeping;
+mod lists;
 mod metrics;
 mod options;
 mod reads;

@@ -1,6 +1,6 @@
 //! One hot payer, and one hot payee (a merchant whom everybody pays), beside uniform load.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use loadtest::{
     Market, Mix, Plan, Population, PopulationSpec, Roster, Shape, Traffic, TrafficSpec, nanos, run,
 };
@@ -53,7 +53,7 @@ fn one_round(settings: &Settings, bed: &Bed, roster: &Roster, shape: Shape, seed
         mix: Mix::payments(shape),
         seed,
         connections: CONNECTIONS,
-        opening_nanos: nanos(FUNDS).unwrap_or_default(),
+        opening_nanos: nanos(FUNDS.as_bytes()).context("the funds are an amount")?,
         keep: Some(0),
         may_pause: false,
     };

@@ -1,7 +1,7 @@
 //! Full batches of random pairs over HTTP: the shape that double-entry engines are compared by. One agent owns all wallets,
 //! so that every pair is as likely as any other.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use loadtest::{
     Market, Mix, Plan, Population, PopulationSpec, Roster, Shape, Traffic, TrafficSpec, Weights, nanos, run,
 };
@@ -55,7 +55,7 @@ fn one_round(
         mix: Mix { batch_items: ITEMS, weights, ..Mix::payments(Shape::Uniform) },
         seed,
         connections,
-        opening_nanos: nanos(FUNDS).unwrap_or_default(),
+        opening_nanos: nanos(FUNDS.as_bytes()).context("the funds are an amount")?,
         keep: Some(0),
         may_pause: false,
     };

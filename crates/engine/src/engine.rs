@@ -43,8 +43,8 @@ use crate::{
     status::{Phase, Status},
     timer::{Supervisor, Timekeeper, TimerInbox, TimerStats},
     views::{
-        Answer, Caller, EntryView, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, Page, PageRequest,
-        PayBatch, PaymentFilter, PaymentReceipt, TimeRange, Transaction, TrialBalance, WalletView,
+        Answer, Caller, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, PayBatch, PaymentReceipt,
+        TrialBalance, WalletView,
     },
     wallet::{Command, preview},
 };
@@ -302,40 +302,6 @@ impl Engine {
             }
             reply => unexpected(&reply),
         }
-    }
-
-    /// What a `tx_` id names, for its payer's or payee's agent.
-    pub async fn transaction(&self, caller: AgentId, id: ledger::PaymentId) -> Result<Transaction, Refusal> {
-        self.0.reads.transaction(caller, id).await
-    }
-
-    /// Payments of the caller's wallets, newest first.
-    pub async fn payments(
-        &self,
-        caller: AgentId,
-        filter: PaymentFilter,
-        page: PageRequest,
-    ) -> Result<Page<Transaction>, Refusal> {
-        let wallets = match filter.wallet {
-            Some(wallet) if self.owns(caller, wallet) => vec![wallet],
-            Some(_) => return Err(Denial::UnknownWallet.into()),
-            None => self.agent(caller).await?.map(|agent| agent.wallets).ok_or(Refusal::UnknownAgent)?,
-        };
-        self.0.reads.payments(wallets, filter, page).await
-    }
-
-    /// The statement of one wallet of the caller, newest first.
-    pub async fn entries(
-        &self,
-        caller: AgentId,
-        wallet: WalletId,
-        range: TimeRange,
-        page: PageRequest,
-    ) -> Result<Page<EntryView>, Refusal> {
-        if !self.owns(caller, wallet) {
-            return Err(Denial::UnknownWallet.into());
-        }
-        self.0.reads.entries(wallet, range, page).await
     }
 
     /// Takes a snapshot while payments go on.

@@ -21,6 +21,7 @@ mod engine;
 mod follower;
 mod housekeeping;
 mod keys;
+mod lists;
 mod metrics;
 mod options;
 mod reads;

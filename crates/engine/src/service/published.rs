@@ -1,11 +1,11 @@
 //! Durable services as requests see them: by id, slug and URL. Written by the commit stream and by recovery.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use ledger::{Position, Service, ServiceChanged, ServiceId, ServiceStatus, Timestamp, TrustChanged};
+use ledger::{Position, Service, ServiceChange, ServiceChanged, ServiceId, ServiceStatus, TrustChanged};
 
 use super::view::ServiceView;
 
@@ -14,8 +14,8 @@ pub(super) struct Published {
     services: HashMap<ServiceId, (Position, Arc<ServiceView>)>,
     slugs: HashMap<Box<str>, ServiceId>,
     urls: HashMap<Box<str>, Vec<ServiceId>>,
-    /// Oldest first.
-    by_age: BTreeSet<(Timestamp, ServiceId)>,
+    /// By the position of their registration: times may tie.
+    by_age: BTreeMap<Position, ServiceId>,
 }
 
 impl Published {
@@ -29,7 +29,7 @@ impl Published {
 
     /// Newest first.
     pub(super) fn all(&self) -> Vec<Arc<ServiceView>> {
-        self.by_age.iter().rev().filter_map(|(_, id)| self.view(*id)).collect()
+        self.by_age.values().rev().filter_map(|id| self.view(*id)).collect()
     }
 
     /// Active services at this URL: verified ones first, then by trust.
@@ -57,11 +57,15 @@ impl Published {
             created_at: service.created_at,
             updated_at: service.updated_at,
         };
+        self.by_age.insert(service.registered, service.id);
         self.put(service.version, view);
     }
 
     pub(super) fn changed(&mut self, fact: &ServiceChanged, version: Position) {
         let mut view = ServiceView::recorded(fact);
+        if fact.change == ServiceChange::Registered {
+            self.by_age.insert(version, fact.service);
+        }
         if let Some((_, old)) = self.services.get(&fact.service) {
             view.trust_score = old.trust_score;
             view.settled_calls = old.settled_calls;
@@ -102,7 +106,6 @@ impl Published {
                 ids.push(id);
             }
         }
-        self.by_age.insert((view.created_at, id));
         self.services.insert(id, (version, Arc::new(view)));
     }
 

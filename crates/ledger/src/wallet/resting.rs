@@ -8,7 +8,7 @@
 use super::{Wallet, WalletFields, WalletStatus};
 use crate::{AgentId, Amount, Currency, IdempotencyKeys, Position, Timestamp};
 
-/// See the module head. A field added to [`Wallet`] belongs into [`More`] unless most wallets have it.
+/// See the module head. A field added to [`Wallet`] belongs into `More` unless most wallets have it.
 #[derive(Eq, PartialEq, Debug)]
 pub struct RestingWallet {
     /// The two halves of the id: a `u128` would be padded to sixteen bytes.

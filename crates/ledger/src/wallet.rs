@@ -183,10 +183,11 @@ impl Wallet {
     /// it releases more than is held, too: every end follows the hold that it ends.
     pub fn post(&mut self, available: Amount, held: Amount, position: Position) {
         assert!(position > self.posted, "posting {position} is not after {}", self.posted);
-        let held = self.held.plus(held);
-        assert!(!held.is_negative(), "posting {position} releases more than is held");
+        let held_after = self.held.plus(held);
+        let releases = held.is_negative();
+        assert!(!(releases && held_after.is_negative()), "posting {position} releases more than is held");
         self.available = self.available.plus(available);
-        self.held = held;
+        self.held = held_after;
         self.posted = position;
     }
 }

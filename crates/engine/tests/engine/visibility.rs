@@ -188,7 +188,9 @@ fn keys_and_agents_show_when_they_are_durable() {
         let creating =
             node.spawn(async move { first.create_agent(new_agent("carol", vec![owner_key(3, 0)])).await });
         let revoking = node.spawn(async move { second.revoke_key(id, ledger::KeyId::from_raw(2), at).await });
-        eventually("both records are appended", || engine.gauges().appended_lsn > stuck.after + 200);
+        // The payment and both of these.
+        eventually("both are under way", || engine.gauges().in_flight == 3);
+        eventually("their records are appended", || engine.gauges().appended_lsn > stuck.after + 200);
         let reading = node.spawn(async move { third.agent(id).await });
         (creating, revoking, reading)
     };

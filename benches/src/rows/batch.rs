@@ -12,10 +12,10 @@ const ITEMS: usize = 1_000;
 const PAYMENTS_PER_SECOND_TARGET: f64 = 400_000.0;
 
 pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
-    let bed = Bed::start(settings)?;
-    let payers = bed.populate()?;
     let mut rows = Vec::new();
     for connections in [1, 4] {
+        let bed = Bed::start(settings)?;
+        let payers = bed.populate()?;
         let mut rates = Vec::new();
         let mut p50_millis = Vec::new();
         for round in 0..settings.rounds {
@@ -27,8 +27,8 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
         let name =
             format!("`POST /v1/payments/batch`, {ITEMS} payments per request, {connections} connection(s)");
         rows.push(row(name, rates, p50_millis, PAYMENTS_PER_SECOND_TARGET));
+        bed.node.stop()?;
     }
-    bed.node.stop()?;
     Ok(rows)
 }
 

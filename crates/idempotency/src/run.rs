@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ledger::Timestamp;
+use rustix::fs::{Advice, fadvise};
 
 use crate::Error;
 use crate::entry::{ENTRY_BYTES, Entry, Name};
@@ -105,6 +106,8 @@ impl Run {
     pub(crate) fn open(path: PathBuf, span: Span) -> Result<Run, Error> {
         let failed = |action, source| Error::Io { action, path: path.clone(), source };
         let file = File::open(&path).map_err(|source| failed("open", source))?;
+        // One key in a hundred that is not here is looked for all the same, and its neighbours say nothing about the next.
+        fadvise(&file, 0, None, Advice::Random).map_err(|errno| failed("advise on", errno.into()))?;
         let bytes = file.metadata().map_err(|source| failed("examine", source))?.len();
         let damaged = |what| Error::Damaged { path: path.clone(), offset: bytes, what };
         let offset = bytes.checked_sub(FOOT_BYTES as u64).ok_or_else(|| damaged("it is cut short"))?;

@@ -6,7 +6,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ledger::Timestamp;
-use rustix::fs::{Advice, fadvise};
 
 use crate::Error;
 use crate::entry::{ENTRY_BYTES, Entry, Name};
@@ -119,9 +118,6 @@ impl RunWriter {
 
     fn sync(&mut self) -> Result<(), Error> {
         self.file.sync_all().map_err(|source| self.failed("sync", source))?;
-        // What is looked up is read again page by page; the rest only takes room from the log.
-        fadvise(&self.file, 0, None, Advice::DontNeed)
-            .map_err(|errno| self.failed("advise on", errno.into()))?;
         self.unsynced_bytes = 0;
         Ok(())
     }

@@ -52,7 +52,7 @@ pub struct KeyOptions {
 
 impl Default for KeyOptions {
     fn default() -> Self {
-        Self { directory: None, in_memory_max: 2_000_000, filter_bytes_max: 256 << 20 }
+        Self { directory: None, in_memory_max: 8_000_000, filter_bytes_max: 256 << 20 }
     }
 }
 

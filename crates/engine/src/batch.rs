@@ -178,9 +178,7 @@ async fn gather(
     commands: Vec<(WalletId, Command)>,
     permit: Permit,
 ) -> Result<(Vec<Reply>, Delivery<'_>), Refusal> {
-    for (payer, command) in &commands {
-        engine.shared().keys.warm(*payer, command).await;
-    }
+    engine.shared().keys.warm(commands.iter().map(|(payer, command)| (*payer, command))).await;
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let mut replies = Vec::with_capacity(commands.len());
     let mut queued = Vec::new();

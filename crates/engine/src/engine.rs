@@ -433,7 +433,7 @@ impl Engine {
         command: Command,
         permit: Permit,
     ) -> Result<(Reply, Delivery<'_>), Refusal> {
-        self.0.shared.keys.warm(id, &command).await;
+        self.0.shared.keys.warm(std::iter::once((id, &command))).await;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let (reply, position) =
             match self.hand(id, command, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {

@@ -152,21 +152,24 @@ impl Keys {
         Ok(())
     }
 
-    /// Looks up what a command may have to look up on disk, so that its owner, who does it again, finds it in the page
-    /// cache and holds nobody up.
-    pub(crate) async fn warm(self: &Arc<Self>, wallet: WalletId, command: &Command) {
-        let (floor, owner) = (self.floor(), wallet.raw());
+    /// Looks up what these commands may have to look up on disk, so that their owners, who do it again, find it in the
+    /// page cache and hold nobody up. One trip to a blocking thread for all of them.
+    pub(crate) async fn warm(self: &Arc<Self>, commands: impl Iterator<Item = (WalletId, &Command)>) {
+        let floor = self.floor();
         let Some(store) = self.store.as_ref().filter(|_| floor > 0) else { return };
-        let mut hashes = command.key_hashes();
-        hashes.retain(|hash| store.may_hold(owner, *hash));
-        if hashes.is_empty() {
+        let mut wanted = Vec::new();
+        for (wallet, command) in commands {
+            let hashes = command.key_hashes().into_iter().map(|hash| (wallet.raw(), hash));
+            wanted.extend(hashes.filter(|(owner, hash)| store.may_hold(*owner, *hash)));
+        }
+        if wanted.is_empty() {
             return;
         }
         let keys = Arc::clone(self);
         let warming = tokio::task::spawn_blocking(move || {
             let store = keys.store.as_ref().expect("seen above");
             // Whether it can be read is found out, and said, by who decides.
-            hashes.iter().for_each(|hash| drop(store.find(owner, *hash, floor)));
+            wanted.iter().for_each(|(owner, hash)| drop(store.find(*owner, *hash, floor)));
         });
         // It fails when the runtime is ending; then the owner is asked no more.
         let _ = warming.await;

@@ -15,9 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benches::system::{SystemClock, SystemEntropy};
-use engine::{Caller, Clock, Engine, NewAgent, OpenWallet, Options, PayBatch, Status};
-use ledger::{Amount, BatchItem, FundCommand, PayCommand, Payee, Rail, WalletId};
+use benches::system::{SystemClock, SystemEntropy, open_funded};
+use engine::{Caller, Clock, Engine, NewAgent, Options, PayBatch, Status};
+use ledger::{Amount, BatchItem, PayCommand, Payee, Rail, WalletId};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -145,19 +145,8 @@ async fn populate(engine: &Engine, count: usize) -> (Caller, Vec<WalletId>) {
     };
     let agent = engine.create_agent(new).await.expect("created");
     let caller = Caller { agent: agent.id, meter: Arc::default() };
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..count {
-        let (engine, caller) = (engine.clone(), caller.clone());
-        tasks.spawn(async move {
-            let command = OpenWallet { label: None, currency: None, key: None, at };
-            let wallet = engine.open_wallet(&caller, command).await.expect("opened").value.id;
-            let amount = Amount::parse("1000000000").expect("an amount");
-            let command = FundCommand { caller: caller.agent, wallet, amount, key: None, at };
-            engine.fund(&caller, command).await.expect("funded");
-            wallet
-        });
-    }
-    (caller, tasks.join_all().await)
+    let wallets = open_funded(engine, &caller, count).await;
+    (caller, wallets)
 }
 
 /// Pays until the common count is used up; returns how many payments this client made.

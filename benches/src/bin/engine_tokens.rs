@@ -15,11 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benches::system::{SystemClock, SystemEntropy};
-use engine::{
-    Authorize, Caller, Engine, NewAgent, OpenWallet, Options, RegisterService, Status, TokenView, VerifyToken,
-};
-use ledger::{Amount, Currency, FundCommand, PayCommand, Payee, Rail, ServiceId, ServiceTerms, WalletId};
+use benches::system::{SystemClock, SystemEntropy, open_funded};
+use engine::{Authorize, Caller, Engine, NewAgent, Options, RegisterService, Status, TokenView, VerifyToken};
+use ledger::{Amount, Currency, PayCommand, Payee, Rail, ServiceId, ServiceTerms, WalletId};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -158,19 +156,7 @@ async fn populate(engine: &Engine) -> Market {
     };
     let command = RegisterService { terms, wallet: None, key: None, at };
     let service = engine.register_service(&provider, command).await.expect("registered").value.id;
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..WALLETS {
-        let (engine, caller) = (engine.clone(), consumer.clone());
-        tasks.spawn(async move {
-            let command = OpenWallet { label: None, currency: None, key: None, at };
-            let wallet = engine.open_wallet(&caller, command).await.expect("opened").value.id;
-            let amount = Amount::parse("1000000000").expect("an amount");
-            let command = FundCommand { caller: caller.agent, wallet, amount, key: None, at };
-            engine.fund(&caller, command).await.expect("funded");
-            wallet
-        });
-    }
-    let wallets = tasks.join_all().await.into();
+    let wallets = open_funded(engine, &consumer, WALLETS).await.into();
     Market { consumer, provider, wallets, service, payee }
 }
 

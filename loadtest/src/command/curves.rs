@@ -4,6 +4,7 @@
 //! highest rate, the curves over wallets and log age show latency at one fixed rate for all points: half of what the
 //! first point reached.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -33,6 +34,8 @@ const PREPARING: usize = 256;
 /// The log is filled with batches of so many payments on so many connections.
 const FILLING_ITEMS: usize = 1_000;
 const FILLING: usize = 4;
+/// After filling, the node's index and keys catch up: the curve is about the age of a log, not about a bulk load.
+const REST: Duration = Duration::from_secs(30);
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// One point of a curve.
@@ -127,6 +130,8 @@ impl Session<'_> {
             self.line.set_prefix(format!("to {records} records"));
             let singles = (traffic.units() - filled.payments) as f64;
             self.fill(&bed, &mut traffic, age as f64 - prepared - singles - filled.records, &mut filled)?;
+            self.line.set_prefix(format!("resting at {records} records"));
+            thread::sleep(REST);
             self.line.set_prefix(format!("at {records} records"));
             let point = self.point(&bed, &mut traffic, age as f64, curve.fixed_rate())?;
             curve.add(self, point);

@@ -77,7 +77,7 @@ fn webhooks_are_the_same_after_a_crash_and_from_a_snapshot() {
     let node = setup.on(image.clone()).start();
     let seen =
         |node: &Node| node.engine.webhooks(alice.id()).iter().map(|w| (**w).clone()).collect::<Vec<_>>();
-    assert_eq!(seen(&node), [expected.clone()], "after a crash");
+    assert_eq!(seen(&node), std::slice::from_ref(&expected), "after a crash");
     node.shutdown();
     let setup = setup.on(image);
     let node = setup.start();

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::metrics::Outcome as Counted;
 use crate::queue::{Done, Work};
 use crate::schedule::{self, Next, Outcome, Why};
-use crate::store::{Attempt, Row, State};
+use crate::store::{Attempt, Row, State, Store};
 use crate::webhooks::Inner;
 use crate::{Error, Failure, Target, sign};
 
@@ -27,11 +27,11 @@ const BROKEN_PAUSE_MS: i64 = 30_000;
 /// Ended deliveries beyond what is kept before some are forgotten: in few steps and not one by one.
 const PRUNE_SLACK: usize = 64;
 
-/// Sends until the end is asked for.
+/// Sends until the end is asked for or the store fails.
 pub(crate) async fn run(inner: Arc<Inner>) {
     let mut attempts = JoinSet::new();
     let mut swept: Option<Instant> = None;
-    while !inner.is_stopping() {
+    while !inner.is_over() {
         if swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
             swept = Some(Instant::now());
             sweep(&inner).await;
@@ -71,10 +71,10 @@ async fn attempt(inner: Arc<Inner>, work: Work) {
 
 /// One attempt from row to row; `None` when the rows cannot be read or written.
 async fn deliver(inner: &Arc<Inner>, work: Work) -> Option<Done> {
-    let read = move |inner: &Inner| inner.store.row(work.webhook, work.place);
+    let read = move |_: &Inner, store: &Store| store.row(work.webhook, work.place);
     let Some(mut row) = inner.clone().blocking(read).await.ok()? else { return Some(Done::Ended) };
     let Some(webhook) = inner.engine.any_webhook(work.webhook) else {
-        inner.clone().blocking(move |inner| inner.store.remove(&row)).await.ok()?;
+        inner.clone().blocking(move |_, store| store.remove(&row)).await.ok()?;
         return Some(Done::Ended);
     };
     let begun = Instant::now();
@@ -164,20 +164,20 @@ fn judge(sent: Result<crate::Answer, Failure>, now: Timestamp) -> (Outcome, Resu
 }
 
 async fn write(inner: &Arc<Inner>, row: Row) -> Option<()> {
-    inner.clone().blocking(move |inner| inner.store.put(&row)).await.ok()
+    inner.clone().blocking(move |_, store| store.put(&row)).await.ok()
 }
 
 /// Forgets what ended long ago, what is too much, and what belongs to webhooks that are gone.
 async fn sweep(inner: &Arc<Inner>) {
-    let swept = inner.clone().blocking(move |inner| -> Result<(), Error> {
+    let swept = inner.clone().blocking(move |inner, store| -> Result<(), Error> {
         let kept_ms = i64::try_from(inner.options.ended_kept.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp::from_millis(inner.engine.clock().now().millis().saturating_sub(kept_ms));
         let is_known = |webhook| inner.engine.any_webhook(webhook).is_some();
-        inner.store.sweep(before, is_known)?;
-        for (webhook, count) in inner.store.ended()? {
+        store.sweep(before, is_known)?;
+        for (webhook, count) in store.ended()? {
             let most = inner.options.ended_kept_per_webhook_max;
             if count > most + PRUNE_SLACK {
-                inner.store.prune(webhook, count - most)?;
+                store.prune(webhook, count - most)?;
             }
         }
         Ok(())

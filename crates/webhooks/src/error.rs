@@ -24,6 +24,10 @@ pub enum Error {
     #[error("the deliveries of webhooks are damaged: {what}")]
     Damaged { what: &'static str },
 
+    /// The store failed and is not open again yet.
+    #[error("the deliveries of webhooks are not open")]
+    Closed,
+
     /// The log cannot be followed.
     #[error("cannot follow the log for webhooks")]
     Events(#[source] engine::EventsError),

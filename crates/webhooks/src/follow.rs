@@ -11,7 +11,7 @@ use ledger::{Webhook, WebhookDisabled, WebhookId};
 use tokio::runtime::Handle;
 
 use crate::Error;
-use crate::store::{Place, Row, State};
+use crate::store::{Place, Row, State, Store};
 use crate::webhooks::Inner;
 
 /// How long the follower waits for the log before it looks at the stop flag, and at who listens.
@@ -23,27 +23,26 @@ const SILENT_BYTES: u64 = 64 << 20;
 /// Payments go first.
 const NICENESS: i32 = 19;
 
-pub(crate) fn start(inner: Arc<Inner>, runtime: Handle) -> Result<JoinHandle<()>, Error> {
+pub(crate) fn start(inner: Arc<Inner>, store: Arc<Store>, runtime: Handle) -> Result<JoinHandle<()>, Error> {
     let run = move || {
         // Niceness belongs to a thread on Linux. Without it deliveries only compete with payments more than they should.
         let _ = rustix::process::setpriority_process(None, NICENESS);
-        if let Err(error) = follow(&inner, &runtime) {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, cause, "no more events reach webhooks until a restart; none is lost");
+        if let Err(error) = follow(&inner, &store, &runtime) {
+            inner.failed(&error);
         }
     };
     std::thread::Builder::new().name("webhooks".into()).spawn(run).map_err(Error::Thread)
 }
 
-fn follow(inner: &Inner, runtime: &Handle) -> Result<(), Error> {
-    let mut cursor = inner.store.cursor()?;
+fn follow(inner: &Inner, store: &Store, runtime: &Handle) -> Result<(), Error> {
+    let mut cursor = store.cursor()?;
     let mut written = cursor;
-    while !inner.is_stopping() {
+    while !inner.is_over() {
         // While nobody listens the log need not be read.
         if let Some(end) = inner.engine.silent_up_to() {
             cursor = cursor.max(end);
             if cursor - written >= SILENT_BYTES {
-                inner.store.follow(&[], cursor)?;
+                store.follow(&[], cursor)?;
                 written = cursor;
             }
             inner.metrics.behind(0);
@@ -51,7 +50,7 @@ fn follow(inner: &Inner, runtime: &Handle) -> Result<(), Error> {
             continue;
         }
         let mut tail = inner.engine.events(cursor);
-        match listen(inner, runtime, &mut tail, &mut cursor) {
+        match listen(inner, store, runtime, &mut tail, &mut cursor) {
             Ok(()) => {}
             Err(Error::Events(EventsError::Ended)) => break,
             // The index of history, for one, may be behind; the same records are read again.
@@ -63,16 +62,22 @@ fn follow(inner: &Inner, runtime: &Handle) -> Result<(), Error> {
         }
         written = cursor;
     }
-    if cursor > written { inner.store.follow(&[], cursor) } else { Ok(()) }
+    if cursor > written { store.follow(&[], cursor) } else { Ok(()) }
 }
 
 /// Follows while anybody listens.
-fn listen(inner: &Inner, runtime: &Handle, tail: &mut EventTail, cursor: &mut u64) -> Result<(), Error> {
-    while !inner.is_stopping() {
+fn listen(
+    inner: &Inner,
+    store: &Store,
+    runtime: &Handle,
+    tail: &mut EventTail,
+    cursor: &mut u64,
+) -> Result<(), Error> {
+    while !inner.is_over() {
         inner.metrics.behind(tail.behind());
         match tail.next(IDLE, runtime).map_err(Error::Events)? {
             Some(batch) => {
-                take(inner, runtime, &batch)?;
+                take(inner, store, runtime, &batch)?;
                 *cursor = batch.end;
             }
             None if inner.engine.silent_up_to().is_some() => return Ok(()),
@@ -83,7 +88,7 @@ fn listen(inner: &Inner, runtime: &Handle, tail: &mut EventTail, cursor: &mut u6
 }
 
 /// The deliveries of one stretch of the log, written together with the cursor.
-fn take(inner: &Inner, runtime: &Handle, batch: &EventBatch) -> Result<(), Error> {
+fn take(inner: &Inner, store: &Store, runtime: &Handle, batch: &EventBatch) -> Result<(), Error> {
     let (mut rows, mut full) = (Vec::new(), HashSet::new());
     let mut added: HashMap<WebhookId, usize> = HashMap::new();
     for event in &batch.events {
@@ -104,7 +109,7 @@ fn take(inner: &Inner, runtime: &Handle, batch: &EventBatch) -> Result<(), Error
             }
         }
     }
-    inner.store.follow(&rows, batch.end)?;
+    store.follow(&rows, batch.end)?;
     if rows.is_empty() {
         return Ok(());
     }
@@ -154,7 +159,7 @@ fn row(inner: &Inner, event: &Event, webhook: &Webhook) -> Row {
 /// Until it is recorded, or the node ends: the stretch of the log that did not fit is passed over after it.
 fn disable(inner: &Inner, runtime: &Handle, webhook: WebhookId) {
     tracing::warn!(%webhook, "more waits for this webhook than may; it is turned off");
-    while !inner.is_stopping() {
+    while !inner.is_over() {
         let now = inner.engine.clock().now();
         let disabling = inner.engine.disable_webhook(webhook, WebhookDisabled::Backlog, now);
         match runtime.block_on(disabling) {

@@ -15,6 +15,7 @@ mod deliver;
 mod error;
 mod follow;
 mod guard;
+mod life;
 mod metrics;
 mod options;
 mod prove;

@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     attempt_seconds: Histogram,
     pending: Gauge,
     behind: Gauge,
+    open: Gauge,
 }
 
 impl Metrics {
@@ -28,18 +29,25 @@ impl Metrics {
         describe_gauge!(pending, "Deliveries that wait or are under way, of webhooks.pending_max");
         let behind = "agentpay_webhooks_behind_bytes";
         describe_gauge!(behind, "Bytes of log that are durable and not looked at for events yet");
+        let open = "agentpay_webhooks_open_info";
+        describe_gauge!(open, "1 while events are followed and sent; 0 while their store cannot be used");
         Metrics {
             attempts: ["delivered", "retried", "failed"]
                 .map(|outcome| counter!(attempts, "outcome" => outcome)),
             attempt_seconds: histogram!("agentpay_webhooks_attempt_seconds"),
             pending: gauge!(pending),
             behind: gauge!(behind),
+            open: gauge!(open),
         }
     }
 
     pub(crate) fn attempt(&self, outcome: Outcome, took: Duration) {
         self.attempts[outcome as usize].increment(1);
         self.attempt_seconds.record(took.as_secs_f64());
+    }
+
+    pub(crate) fn open(&self, is_open: bool) {
+        self.open.set(if is_open { 1.0 } else { 0.0 });
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges take floats; numbers stay far below 2^52")]

@@ -95,7 +95,8 @@ impl<'l> Looking<'l> {
     fn begin(lookers: &'l Lookers, agent: AgentId) -> Option<Looking<'l>> {
         let mut held = lookers.lock().unwrap_or_else(PoisonError::into_inner);
         let begins = held.len() < LOOKS_MAX && held.insert(agent);
-        begins.then_some(Looking { lookers, agent })
+        // Made only when the place is ours: its end gives the place back.
+        begins.then(|| Looking { lookers, agent })
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use ledger::WebhookId;
 
+use crate::Options;
 use crate::store::Place;
 
 /// Due entries looked at for one whose object is free.
@@ -19,6 +20,15 @@ const LOOKED_AT_MAX: usize = 64;
 pub(crate) struct Bounds {
     pub(crate) in_flight_max: usize,
     pub(crate) in_flight_per_webhook_max: usize,
+}
+
+impl Bounds {
+    pub(crate) fn of(options: &Options) -> Bounds {
+        Bounds {
+            in_flight_max: options.in_flight_max,
+            in_flight_per_webhook_max: options.in_flight_per_webhook_max,
+        }
+    }
 }
 
 /// One attempt to make.

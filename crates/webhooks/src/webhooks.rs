@@ -2,21 +2,20 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use engine::{Engine, Event};
 use ledger::{AgentId, EventId, EventKind, Timestamp, Webhook, WebhookId};
 use ring::hmac;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::metrics::Metrics;
 use crate::prove::Lookers;
 use crate::queue::{Bounds, Queue};
 use crate::store::{Listed, Place, Row, State, Store};
-use crate::{Client, Error, Options, Resolve, deliver, follow};
+use crate::{Client, Error, Options, Resolve, life};
 
 /// Writes the bodies of deliveries. Equal events give equal bytes.
 pub trait Render: Send + Sync + 'static {
@@ -34,8 +33,8 @@ pub enum Refused {
     UnknownDelivery,
     /// As many deliveries wait as may.
     Full,
-    /// The deliveries cannot be read or written; it was logged.
-    Broken,
+    /// The deliveries cannot be read or written now; it was logged.
+    Closed,
 }
 
 /// Delivery, running. Cheap to clone.
@@ -44,7 +43,7 @@ pub struct Webhooks(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
-    pub(crate) store: Store,
+    store: RwLock<Option<Arc<Store>>>,
     pub(crate) client: Client,
     pub(crate) render: Box<dyn Render>,
     pub(crate) options: Options,
@@ -53,15 +52,16 @@ pub(crate) struct Inner {
     /// Rung when there may be something to send.
     pub(crate) bell: Notify,
     stop: AtomicBool,
+    broken: AtomicBool,
     stopped: Notify,
-    /// The task that sends and the thread that follows.
-    running: Mutex<Option<(tokio::task::JoinHandle<()>, JoinHandle<()>)>>,
-    ids: hmac::Key,
+    running: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) ids: hmac::Key,
     pub(crate) looking: Lookers,
 }
 
 impl Webhooks {
-    /// Opens the store and starts to follow and to send, on the current runtime.
+    /// Opens the store and starts to follow and to send, on the current runtime. A machine that is out of something, such
+    /// as disk, is no reason not to start: the store is opened once it can be.
     pub async fn start(
         engine: Engine,
         directory: &Path,
@@ -71,13 +71,17 @@ impl Webhooks {
     ) -> Result<Webhooks, Error> {
         options.validate()?;
         let client = Client::new(resolver, options.reach, options.attempt_timeout);
-        let directory = directory.to_owned();
-        let opening =
-            tokio::task::spawn_blocking(move || Inner::open(engine, &directory, options, client, render));
-        let inner = Arc::new(opening.await.expect("opening does not panic")?);
-        let sender = tokio::spawn(deliver::run(inner.clone()));
-        let follower = follow::start(inner.clone(), Handle::current())?;
-        *inner.running.lock().unwrap_or_else(PoisonError::into_inner) = Some((sender, follower));
+        let inner = Arc::new(Inner::new(engine, options, client, render));
+        let opened = match life::open(&inner, directory).await {
+            Ok(store) => Some(store),
+            Err(error) if error.blames_machine() => {
+                tracing::warn!(%error, "webhooks begin without their deliveries");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let running = tokio::spawn(life::run(inner.clone(), directory.to_owned(), opened));
+        *inner.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         Ok(Webhooks(inner))
     }
 
@@ -87,9 +91,9 @@ impl Webhooks {
         self.0.stopped.notify_waiters();
         self.0.bell.notify_one();
         let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((sender, follower)) = running else { return };
-        let ending = tokio::task::spawn_blocking(move || follower.join());
-        if sender.await.is_err() || !matches!(ending.await, Ok(Ok(()))) {
+        if let Some(running) = running
+            && running.await.is_err()
+        {
             tracing::error!("delivery to webhooks ended in disorder");
         }
     }
@@ -107,7 +111,7 @@ impl Webhooks {
         limit: usize,
         wanted: impl Fn(State) -> bool + Send + 'static,
     ) -> Result<Listed, Refused> {
-        self.0.clone().blocking(move |inner| inner.store.list(webhook, before, limit, wanted)).await
+        self.0.clone().blocking(move |_, store| store.list(webhook, before, limit, wanted)).await
     }
 
     /// Makes a delivery that tests the receiver.
@@ -116,7 +120,7 @@ impl Webhooks {
         if inner.queue().pending_of(webhook.id) >= inner.options.pending_per_webhook_max {
             return Err(Refused::Full);
         }
-        let row = self.0.clone().blocking(move |inner| {
+        let row = self.0.clone().blocking(move |inner, store| {
             let now = inner.engine.clock().now();
             let mut item = [0; 2];
             ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut item)
@@ -136,7 +140,7 @@ impl Webhooks {
                 last: None,
                 body,
             };
-            inner.store.put(&row)?;
+            store.put(&row)?;
             Ok(row)
         });
         let row = row.await?;
@@ -148,7 +152,7 @@ impl Webhooks {
     /// Sends a delivery again, with the same id and body, as if it were new. One under way is left alone.
     pub async fn redeliver(&self, webhook: WebhookId, id: EventId) -> Result<Row, Refused> {
         let inner = self.0.clone();
-        let found = inner.clone().blocking(move |inner| inner.store.find(webhook, id)).await?;
+        let found = inner.clone().blocking(move |_, store| store.find(webhook, id)).await?;
         let mut row = found.ok_or(Refused::UnknownDelivery)?;
         let now = inner.engine.clock().now();
         if inner.queue().is_in_flight(webhook, row.place) {
@@ -157,7 +161,7 @@ impl Webhooks {
         row.state = State::Pending { due: now };
         row.attempts = 0;
         let changed = row.clone();
-        inner.clone().blocking(move |inner| inner.store.put(&changed)).await?;
+        inner.clone().blocking(move |_, store| store.put(&changed)).await?;
         let mut queue = inner.queue();
         if !queue.move_to(webhook, row.place, now.millis()) {
             queue.add(webhook, row.place, row.subject, now.millis());
@@ -183,46 +187,55 @@ impl Webhooks {
 }
 
 impl Inner {
-    fn open(
-        engine: Engine,
-        directory: &Path,
-        options: Options,
-        client: Client,
-        render: Box<dyn Render>,
-    ) -> Result<Inner, Error> {
+    fn new(engine: Engine, options: Options, client: Client, render: Box<dyn Render>) -> Inner {
         let ids = hmac::Key::new(hmac::HMAC_SHA256, &engine.options().id_key);
-        let ledger = truncated(&hmac::sign(&ids, b"webhooks: ledger"));
-        let store = Store::open(directory, ledger, engine.delivered_end())?;
-        let bounds = Bounds {
-            in_flight_max: options.in_flight_max,
-            in_flight_per_webhook_max: options.in_flight_per_webhook_max,
-        };
-        let mut queue = Queue::new(bounds);
-        store.for_each_pending(|row| {
-            if let State::Pending { due } = row.state {
-                queue.add(row.webhook, row.place, row.subject, due.millis());
-            }
-        })?;
-        tracing::info!(
-            pending = queue.pending(),
-            cursor = store.cursor()?,
-            "deliveries of webhooks are open"
-        );
-        Ok(Inner {
+        Inner {
             engine,
-            store,
             client,
             render,
-            options,
             metrics: Metrics::new(),
-            queue: Mutex::new(queue),
+            store: RwLock::new(None),
+            queue: Mutex::new(Queue::new(Bounds::of(&options))),
+            options,
             bell: Notify::new(),
             stop: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
             stopped: Notify::new(),
             running: Mutex::new(None),
             ids,
             looking: Lookers::default(),
-        })
+        }
+    }
+
+    pub(crate) fn fresh_queue(&self) -> Queue {
+        Queue::new(Bounds::of(&self.options))
+    }
+
+    /// Goes on with this store and what waits in it, or without one.
+    pub(crate) fn install(&self, store: Option<Arc<Store>>, queue: Queue) {
+        self.broken.store(false, Ordering::Release);
+        self.metrics.open(store.is_some());
+        *self.queue() = queue;
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+    }
+
+    fn store(&self) -> Result<Arc<Store>, Error> {
+        self.store.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Closed)
+    }
+
+    /// The store has failed: nothing more is followed or sent until it is opened again.
+    pub(crate) fn failed(&self, error: &Error) {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::error!(%error, cause, "deliveries of webhooks");
+        if !matches!(error, Error::Closed) {
+            self.broken.store(true, Ordering::Release);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Whether to end what follows and sends.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_stopping() || self.broken.load(Ordering::Acquire)
     }
 
     pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -259,19 +272,16 @@ impl Inner {
     /// Work on the store, off the runtime's threads.
     pub(crate) async fn blocking<T: Send + 'static>(
         self: Arc<Self>,
-        work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Inner, &Store) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Refused> {
-        match tokio::task::spawn_blocking(move || work(&self)).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => {
-                tracing::error!(%error, cause = ?std::error::Error::source(&error), "deliveries of webhooks");
-                Err(Refused::Broken)
-            }
-            Err(_) => Err(Refused::Broken),
-        }
+        let working = tokio::task::spawn_blocking(move || {
+            let done = self.store().and_then(|store| work(&self, &store));
+            done.inspect_err(|error| self.failed(error))
+        });
+        working.await.ok().and_then(Result::ok).ok_or(Refused::Closed)
     }
 }
 
-fn truncated(tag: &hmac::Tag) -> [u8; 16] {
+pub(crate) fn truncated(tag: &hmac::Tag) -> [u8; 16] {
     *tag.as_ref().first_chunk().expect("a digest has 32 bytes")
 }

@@ -76,7 +76,8 @@ fn refused(refused: Refused) -> Problem {
         Refused::Full => Problem::new(Kind::LimitReached)
             .saying("As many deliveries wait for this webhook as may. Wait until it has taken some.")
             .with_text("rule", "too_many_deliveries"),
-        Refused::Broken => Problem::new(Kind::Damaged),
+        Refused::Closed => Problem::new(Kind::Overloaded)
+            .saying("The deliveries cannot be read or written now. The node opens them again by itself."),
     }
 }
 

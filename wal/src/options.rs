@@ -65,7 +65,7 @@ impl Default for Options {
             batch_bytes_max: 4 << 20,
             watermark_after: Duration::from_millis(50),
             gather_per_record: Duration::from_micros(20),
-            gather_max: Duration::from_micros(400),
+            gather_max: Duration::from_micros(600),
             segments_ahead: 2,
             allocation_retry: Duration::from_secs(1),
             clock: Arc::new(SystemClock::default()),

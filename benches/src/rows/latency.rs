@@ -4,9 +4,10 @@ use anyhow::Result;
 use loadtest::{Payments, Plan, run};
 use serde_json::json;
 
-use super::{Bed, Settings, clean};
+use super::{Bed, Settings, answer_bytes, clean, program};
 use crate::fsync_floor;
 use crate::report::Row;
+use crate::server::Server;
 use crate::summary::grouped;
 
 const CONNECTIONS: usize = 256;
@@ -17,6 +18,8 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     let bed = Bed::start(settings)?;
     let payers = bed.populate()?;
     let target = bed.target().clone();
+    let body_bytes = answer_bytes(&target, &payers, settings.seed)?;
+    let floor = Server::floor(&program(settings, "floor")?, &settings.work_dir, body_bytes)?;
 
     let closed = Plan::closed(target.clone(), CONNECTIONS, settings.warm_up, settings.window);
     let top = run(&closed, &mut Payments::new(&target, &payers, settings.seed + 1))?;
@@ -28,6 +31,9 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     let open = Plan::open(target.clone(), CONNECTIONS, rate, settings.warm_up, settings.window * 4);
     let outcome = run(&open, &mut Payments::new(&target, &payers, settings.seed + 2))?;
     let outcome = clean("half of the top rate", outcome)?;
+    let bare = Plan::open(floor.target.clone(), CONNECTIONS, rate, settings.warm_up, settings.window * 4);
+    let bare = run(&bare, &mut Payments::new(&floor.target, &payers, settings.seed + 3))?;
+    let bare = clean("the floor at the same rate", bare)?;
     let after = fsync_floor::measure(&settings.work_dir, settings.window)?;
     bed.node.stop()?;
 
@@ -47,10 +53,14 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
             at(1.0)
         ),
         compared: format!(
-            "4 KiB write + fdatasync: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms",
+            "4 KiB write + fdatasync: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms; \
+             bare hyper at the same rate: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms",
             sync_at(0.5),
             sync_at(0.99),
-            sync_at(0.999)
+            sync_at(0.999),
+            millis(bare.latency.value_at_quantile(0.5)),
+            millis(bare.latency.value_at_quantile(0.99)),
+            millis(bare.latency.value_at_quantile(0.999))
         ),
         ratio: Some(ratio),
         target: format!("p99 ≤ {RATIO_TARGET} x p99 of one fdatasync"),
@@ -58,6 +68,7 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
         details: json!({
             "top_per_second": top,
             "node": outcome.to_json(),
+            "floor": bare.to_json(),
             "fsync_before": before.to_json(),
             "fsync_after": after.to_json(),
         }),

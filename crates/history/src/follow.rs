@@ -46,7 +46,10 @@ fn follow(
     while !stop.load(Ordering::Relaxed) {
         let first = match tail.next(IDLE) {
             Ok(Some(first)) => first,
-            Ok(None) => continue,
+            Ok(None) => {
+                history.rest();
+                continue;
+            }
             Err(ReadError::Ended) => break,
             Err(error) => return Err(Error::Log(error)),
         };

@@ -33,6 +33,8 @@ pub struct History {
     writer: Mutex<Writer>,
     /// Held while a part is written out.
     sealing: Mutex<()>,
+    /// Memory of the last part that was written out, for the next one.
+    spare: Mutex<Option<Recent>>,
     progress: Mutex<Progress>,
     advanced: Condvar,
     wanted: Condvar,
@@ -93,6 +95,7 @@ impl History {
             layers: RwLock::new(Layers { active, frozen: None, sealed: watermark }),
             writer: Mutex::new(writer),
             sealing: Mutex::new(()),
+            spare: Mutex::new(None),
             progress: Mutex::new(Progress { next: watermark.next, wanted: None }),
             advanced: Condvar::new(),
             wanted: Condvar::new(),
@@ -154,6 +157,9 @@ impl History {
             let mut layers = self.layers_mut();
             layers.sealed = part.watermark();
             layers.frozen = None;
+            drop(layers);
+            // A reader that is still at it keeps the part, and its memory with it.
+            *self.spare() = Arc::into_inner(part);
         }
         Ok(())
     }
@@ -162,10 +168,19 @@ impl History {
     fn freeze(&self) -> Option<Arc<Recent>> {
         let mut layers = self.layers_mut();
         if layers.frozen.is_none() && !layers.active.is_empty() {
-            let empty = Recent::behind(layers.active.watermark());
+            let watermark = layers.active.watermark();
+            let empty = match self.spare().take() {
+                Some(done) => Recent::behind_in(watermark, done),
+                None => Recent::behind(watermark),
+            };
             layers.frozen = Some(Arc::new(std::mem::replace(&mut layers.active, empty)));
         }
         layers.frozen.clone()
+    }
+
+    /// Gives back memory that only a busy index is faster with.
+    pub(crate) fn rest(&self) {
+        *self.spare() = None;
     }
 
     /// Numbers for metrics.
@@ -219,6 +234,10 @@ impl History {
 
     pub(crate) fn layers_mut(&self) -> RwLockWriteGuard<'_, Layers> {
         self.layers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<Recent>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {

@@ -12,8 +12,8 @@ pub(crate) fn lower(niceness: i32) {
     }
 }
 
-/// Entries between two moments at which a thread gives way: some tens of microseconds of work.
-const STEP: u32 = 64;
+/// Entries between two moments at which a thread gives way: about a hundred microseconds of work.
+const STEP: u32 = 256;
 
 /// Whether the index is in a hurry. Niceness decides who gets how much, not who waits: a thread that computes may keep
 /// its core for milliseconds while a payment wants it. So the index offers its core every few entries, unless somebody

@@ -44,6 +44,16 @@ impl Recent {
         Recent { from, watermark, nodes: Vec::new(), values: Vec::new(), newest: ByWallet::default() }
     }
 
+    /// The same in the memory of a part that is done with: asking the system for so much of it each time costs a follower
+    /// as much as the entries do.
+    pub(crate) fn behind_in(watermark: Watermark, done: Recent) -> Recent {
+        let Recent { mut nodes, mut values, mut newest, .. } = done;
+        nodes.clear();
+        values.clear();
+        newest.clear();
+        Recent { from: watermark.next, watermark, nodes, values, newest }
+    }
+
     pub(crate) fn watermark(&self) -> Watermark {
         self.watermark
     }
@@ -105,5 +115,47 @@ impl Recent {
     fn value(&self, index: u32, node: Node) -> &[u8] {
         let end = self.nodes.get(index as usize + 1).map_or(self.values.len(), |next| next.begin as usize);
         &self.values[node.begin as usize..end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::{Amount, Rail, Timestamp};
+
+    use super::*;
+    use crate::entry::{EntryKind, Line, Party, encode_value};
+
+    fn value() -> Vec<u8> {
+        let line = Line {
+            kind: EntryKind::PaymentSent,
+            delta: Amount::from_nanos(-1),
+            fee: Amount::ZERO,
+            at: Timestamp::from_millis(1),
+            party: Party::Faucet,
+            rail: Some(Rail::Internal),
+            status: None,
+        };
+        let mut bytes = Vec::new();
+        encode_value(&line, Head::EMPTY.advance(&line), &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_part_in_used_memory_is_empty_and_allocates_nothing_for_as_many_entries() {
+        let wallet = |n: u64| WalletId::new(0, n.into());
+        let mut part = Recent::behind(Watermark::default());
+        for n in 0..1_000_u64 {
+            part.push(wallet(n), EntryKey { lsn: 64 + n, item: 0 }, &value());
+        }
+        let room = |part: &Recent| (part.nodes.capacity(), part.values.capacity(), part.newest.capacity());
+        let before = room(&part);
+        let mut again = Recent::behind_in(part.watermark(), part);
+        assert!(again.is_empty() && again.len() == 0);
+        assert!((0..1_000_u64).all(|n| again.of(wallet(n)).next().is_none()));
+        for n in 0..1_000_u64 {
+            again.push(wallet(2_000 + n), EntryKey { lsn: 64 + n, item: 0 }, &value());
+        }
+        assert_eq!(room(&again), before);
+        assert_eq!(again.sorted().count(), 1_000);
     }
 }

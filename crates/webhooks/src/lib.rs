@@ -4,7 +4,7 @@
 //! it, and sends deliveries, again and again, until the receiver takes them or the schedule ends. Also the one place
 //! that the node calls foreign addresses from.
 //! Owner of state: [`Webhooks`]. Deliveries and cursor are on disk ([`Store`]); which of them are due when is in memory
-//! ([`queue`]) and follows from them. Who listens to what is the ledger's state and only read here.
+//! (`queue`) and follows from them. Who listens to what is the ledger's state and only read here.
 //! Threads: one that follows the log, one task that sends, one task per attempt.
 //! Invariants: at least once, with the same id and the same body every time; nothing above the durable position is sent;
 //! a slow or hostile receiver delays no other, holds up no payment, and is reached at public addresses only.

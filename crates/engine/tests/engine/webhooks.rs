@@ -1,6 +1,6 @@
 //! Webhooks in the ledger: decided once, seen when durable, the same after every end; and the events that the log tells.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use engine::{Authorize, CreateWebhook, Event, EventsError, Happening};
 use ledger::{
@@ -9,7 +9,9 @@ use ledger::{
 };
 use wal::testing::{FaultyStorage, Loss, MemoryStorage};
 
-use crate::harness::{Market, Node, Party, Setup, amount, denial, external, fund, key, pass, pay};
+use crate::harness::{
+    GatedStorage, Market, Node, Party, Setup, amount, denial, eventually, external, fund, key, pass, pay,
+};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -147,6 +149,25 @@ fn the_log_tells_of_payments_and_wallets_to_those_concerned() {
     let again = told(&node, 0);
     assert_eq!(format!("{events:?}"), format!("{again:?}"));
     assert_eq!(told(&node, node.engine.delivered_end()).len(), 0);
+}
+
+#[test]
+fn nothing_is_told_that_a_power_cut_can_take_back() {
+    let disk = GatedStorage::new(Arc::new(MemoryStorage::new()));
+    let node = Setup::new(disk.clone()).start();
+    let (alice, bob) = (node.party("alice"), node.party("bob"));
+    listen(&node, &alice);
+    node.run(node.engine.fund(&alice.caller, fund(&alice, "100"))).expect("funded");
+    let before = node.engine.gauges().appended_lsn;
+    let shut = disk.shut();
+    let (engine, caller, command) = (node.engine.clone(), alice.caller.clone(), pay(&alice, bob.wallet, "5"));
+    let paying = node.spawn(async move { engine.pay(&caller, command).await });
+    eventually("the payment is appended", || node.engine.gauges().appended_lsn > before);
+    eventually("the disk is stuck", || disk.waiting() > 0);
+    assert_eq!(names(&told(&node, 0)), ["wallet.funded"], "the payment is not durable");
+    shut.open();
+    node.run(paying).expect("no panic").expect("paid");
+    assert_eq!(names(&told(&node, 0)), ["wallet.funded", "payment.completed"]);
 }
 
 #[test]

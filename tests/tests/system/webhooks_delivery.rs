@@ -76,7 +76,9 @@ fn an_orderly_stop_keeps_what_waits() {
     let node = Node::start();
     let receiver = Receiver::start();
     receiver.close();
-    let account = Account::create(&node, "listener");
+    let account = Account::funded(&node, "listener", "1");
+    // Nobody listened so far, so what is in the log is passed over, also after a restart.
+    let node = node.kill_and_restart();
     listen(&node, &account, &receiver.url("/"), EVERYTHING);
     account.fund(&node, "1");
     let first = receiver.wait_for(1)[0].id();

@@ -1,6 +1,7 @@
 //! The measurements, one file per question.
 
 mod batch;
+mod calls;
 mod ceilings;
 mod contention;
 mod latency;
@@ -72,13 +73,15 @@ pub enum RowName {
     Log,
     /// Live tokens of service calls: memory, deadlines, bursts, starts.
     Tokens,
+    /// Whole service calls over HTTP, against the floor.
+    Calls,
     /// Scale of state: many wallets, restarts, snapshots, many keys. Only when asked for.
     Scale,
 }
 
 impl RowName {
     /// What a run without `--only` takes.
-    pub const ALL: [RowName; 9] = [
+    pub const ALL: [RowName; 10] = [
         RowName::Singles,
         RowName::Latency,
         RowName::Batch,
@@ -88,6 +91,7 @@ impl RowName {
         RowName::Memory,
         RowName::Log,
         RowName::Tokens,
+        RowName::Calls,
     ];
 
     /// Takes the measurement. A name may give several lines.
@@ -102,6 +106,7 @@ impl RowName {
             RowName::Memory => memory::measure(settings),
             RowName::Log => log::measure(settings),
             RowName::Tokens => tokens::measure(settings),
+            RowName::Calls => calls::measure(settings),
             RowName::Scale => scale::measure(settings),
         }
     }

@@ -13,7 +13,7 @@ pub struct Options {
     pub attempt_timeout: Duration,
     /// Attempts under way in the whole node. Receivers that failed last or have never answered share one half.
     pub in_flight_max: usize,
-    /// Attempts under way to one webhook; one while it fails.
+    /// Attempts under way to one webhook; one until it has answered and while it fails.
     pub in_flight_per_webhook_max: usize,
     /// Deliveries that wait for one webhook; at more it is turned off.
     pub pending_per_webhook_max: usize,
@@ -31,7 +31,7 @@ impl Default for Options {
             reach: Reach::Global,
             attempt_timeout: Duration::from_secs(15),
             in_flight_max: 256,
-            in_flight_per_webhook_max: 4,
+            in_flight_per_webhook_max: 16,
             pending_per_webhook_max: 100_000,
             pending_max: 500_000,
             ended_kept_per_webhook_max: 1_000,

@@ -1,9 +1,9 @@
 //! Which deliveries are due, and which of them may go now. In memory only: it follows from the rows on disk.
 //!
-//! Pure, with time as an argument. A webhook has so many attempts under way at most, one while it fails, and never two
-//! about the same object, so that events of one object arrive in order as long as they are taken. Webhooks that failed
-//! last, or have never answered, share one half of all places: however many there are and however long they take, the
-//! other half belongs to those that answer.
+//! Pure, with time as an argument. A webhook has so many attempts under way at most, one until it has answered and while
+//! it fails, and never two about the same object, so that events of one object arrive in order as long as they are taken.
+//! Webhooks that failed last, or have never answered, share one half of all places: however many there are and however
+//! long they take, the other half belongs to those that answer.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -81,7 +81,7 @@ impl Endpoint {
     }
 
     fn room(&self, bounds: &Bounds) -> bool {
-        let most = if self.failures > 0 { 1 } else { bounds.in_flight_per_webhook_max };
+        let most = if self.is_suspect() { 1 } else { bounds.in_flight_per_webhook_max };
         self.in_flight.len() < most
     }
 

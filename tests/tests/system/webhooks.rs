@@ -199,6 +199,8 @@ fn all_eight_events_of_tokens_are_told_in_order_to_both_sides() {
         seller.register(&node, "Strict", "1", r#","sla":{"max_latency_ms":1}"#).text("/id").to_owned();
     listen(&node, &seller, &receiver.url("/seller"), r#"["token.*"]"#);
     listen(&node, &buyer, &receiver.url("/buyer"), r#"["token.*","payment.completed"]"#);
+    let trust = Receiver::start();
+    listen(&node, &seller, &trust.url("/"), r#"["service.trust_changed"]"#);
     let settled = buyer.authorize(&node, &relaxed, "");
     seller.verify(&node, &settled.token).expect(200);
     for step in ["call-started", "call-accepted", "call-completed"] {
@@ -230,6 +232,14 @@ fn all_eight_events_of_tokens_are_told_in_order_to_both_sides() {
             assert_eq!(&told[token], kinds, "{side} {token}");
         }
     }
+    // Scores follow within a second or so; how many steps they take there depends on when that second ended.
+    for service in [&relaxed, &strict] {
+        eventually("a score that has moved", || {
+            let mut told = trust.received().into_iter().map(|one| one.document());
+            told.find(|document| document.text("/data/id") == service)
+        });
+    }
+    assert!(trust.received().iter().all(|one| one.document().at("/data/trust_score") != 50));
     // What is told of a token is what it reads like, and its settlement is a payment.
     let completed = of_kind(&received, "token.completed")[0].document();
     assert_eq!(completed.raw(&["data"]), buyer.token(&node, &settled.id).expect(200).text());

@@ -478,7 +478,7 @@ fn register(epoll: &OwnedFd, connection: &Connection, slot: usize) -> Result<(),
 
 /// The integer part of a non-negative number that is far below 2^53.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "asserted to be in range")]
-fn whole_number(value: f64) -> u64 {
+pub(crate) fn whole_number(value: f64) -> u64 {
     assert!((0.0..9e15).contains(&value), "{value} is not a count");
     value as u64
 }

@@ -14,10 +14,11 @@ use super::bed::Bed;
 use super::live_line::LiveLine;
 use super::measured::verification_blocks;
 use super::{Finished, machine_json, machine_note, replay, verification_problems};
+use crate::driver::whole_number;
 use crate::report::{Block, Document, Plot, Scale, Series, Table, grouped, millis};
 use crate::{
     Market, Mix, NANOS_PER_UNIT, Outcome, Pace, Plan, PopulationSpec, Roster, Shape, Traffic, TrafficSpec,
-    VerifySpec, run_watched,
+    VerifySpec, Weights, run_watched,
 };
 
 /// Wallets of the curves that are not about wallets.
@@ -29,6 +30,9 @@ const RECORDS_MIN: u64 = 1_000_000;
 const FUND: i128 = 100_000;
 /// Connections while preparing.
 const PREPARING: usize = 256;
+/// The log is filled with batches of so many payments on so many connections.
+const FILLING_ITEMS: usize = 1_000;
+const FILLING: usize = 4;
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// One point of a curve.
@@ -114,14 +118,15 @@ impl Session<'_> {
         let wallets = WALLETS.min(self.arguments.max_wallets);
         let (bed, roster) = self.bed(wallets)?;
         let mut traffic = self.traffic(&bed, &roster);
-        // Every agent, wallet, funding and payment is one record.
-        let prepared = (roster.agents().len() + 2 * wallets) as u64;
+        // Every agent, wallet, funding and single payment is one record.
+        let prepared = (roster.agents().len() + 2 * wallets) as f64;
+        let mut filled = Filled::default();
         let mut age = RECORDS_MIN.min(self.arguments.max_records);
         while age <= self.arguments.max_records {
             let records = grouped(age as f64);
             self.line.set_prefix(format!("to {records} records"));
-            let left = age.saturating_sub(prepared + traffic.units());
-            self.fill(&bed, &mut traffic, left)?;
+            let singles = (traffic.units() - filled.payments) as f64;
+            self.fill(&bed, &mut traffic, age as f64 - prepared - singles - filled.records, &mut filled)?;
             self.line.set_prefix(format!("at {records} records"));
             let point = self.point(&bed, &mut traffic, age as f64, curve.fixed_rate())?;
             curve.add(self, point);
@@ -184,19 +189,34 @@ impl Session<'_> {
         Ok(run_watched(&plan, traffic, &mut self.line)?)
     }
 
-    /// Single payments until the log has so many more records.
-    fn fill(&mut self, bed: &Bed, traffic: &mut Traffic<'_>, payments: u64) -> Result<()> {
-        traffic.set_connections(PREPARING);
+    /// Batches until the log has about so many more records.
+    fn fill(
+        &mut self,
+        bed: &Bed,
+        traffic: &mut Traffic<'_>,
+        records: f64,
+        filled: &mut Filled,
+    ) -> Result<()> {
+        let records_per_batch = payers_of_a_batch(WALLETS.min(self.arguments.max_wallets));
+        let batches = whole_number((records.max(0.0) / records_per_batch).round());
+        let before = traffic.units();
+        let singles = traffic.mix().clone();
+        let weights = Weights { payments: 0, batches: 1, reads: 0, calls: 0 };
+        traffic.change_mix(Mix { weights, batch_items: FILLING_ITEMS, ..singles.clone() });
+        traffic.set_connections(FILLING);
         traffic.set_may_pause(true);
-        traffic.limit(payments);
+        traffic.limit(batches);
         let plan = Plan {
             label: "fill the log",
-            expected: Some(payments),
-            ..Plan::exhaust(bed.target.clone(), PREPARING)
+            expected: Some(batches),
+            ..Plan::exhaust(bed.target.clone(), FILLING)
         };
         let outcome = run_watched(&plan, traffic, &mut self.line)?;
         traffic.limit(u64::MAX);
+        traffic.change_mix(singles);
         ensure!(outcome.is_clean(), "the log could not be filled\n{outcome}");
+        filled.payments += traffic.units() - before;
+        filled.records += batches as f64 * records_per_batch;
         Ok(())
     }
 
@@ -220,6 +240,19 @@ impl Session<'_> {
         }
         bed.close().context("after a curve")
     }
+}
+
+/// What batches have put into the log.
+#[derive(Default)]
+struct Filled {
+    payments: u64,
+    records: f64,
+}
+
+/// Records of a batch: payments of one payer share one, and payers are drawn with repetition.
+fn payers_of_a_batch(wallets: usize) -> f64 {
+    let wallets = wallets as f64;
+    wallets * (1.0 - (1.0 - 1.0 / wallets).powf(FILLING_ITEMS as f64))
 }
 
 impl CurveName {

@@ -16,6 +16,7 @@ mod market;
 mod node;
 mod program;
 mod provider;
+mod receiver;
 
 pub use account::{Account, PaymentRequest};
 pub use document::{Document, nanos};
@@ -23,3 +24,4 @@ pub use market::{Authorized, eventually};
 pub use node::{ADMIN_TOKEN, DataDir, Exited, Node, NodeBuilder};
 pub use program::{CommandOutput, agentpay, program};
 pub use provider::Provider;
+pub use receiver::{Received, Receiver, Say};

@@ -159,7 +159,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node on a new directory with an operator's token, no metrics listener, and no limit on anonymous calls.
+    /// A node on a new directory with an operator's token, no metrics listener, no limit on anonymous calls, and receivers
+    /// of webhooks on this machine.
     pub fn builder() -> NodeBuilder {
         let builder = NodeBuilder {
             data: DataDir::temporary(),
@@ -173,6 +174,7 @@ impl Node {
             .set("metrics.listen", "")
             .set("rates.anonymous_per_minute", "1000000")
             .set("ledger.faucet_cap", "1000000000")
+            .set("webhooks.loopback_allowed", "true")
     }
 
     /// The usual node.

@@ -6,6 +6,7 @@
 //!   snapshots/     snapshot generations: shorten recovery, rebuildable from the log
 //!   history/       derived index for lists: rebuildable from the log
 //!   keys/          idempotency keys that have no room in memory: rebuildable from the log
+//!   webhooks/      deliveries of events, and how far they follow the log
 //!   id.key         seals record addresses into ids; belongs to the ledger for ever, goes into backups
 //!   token.keys     sign payment tokens; rotated, goes into backups
 //!   control.sock   exists while a node runs
@@ -81,7 +82,7 @@ impl DataDir {
                 return Err(Failure::because(format!("cannot lock the data directory {root}"), &error));
             }
         }
-        for part in [dir.log(), dir.snapshots(), dir.history(), dir.keys()] {
+        for part in [dir.log(), dir.snapshots(), dir.history(), dir.keys(), dir.webhooks()] {
             create_directory(&part)?;
         }
         let (id_key, is_new) = id_key::load_or_create(&dir)?;
@@ -106,6 +107,10 @@ impl DataDir {
 
     pub(crate) fn keys(&self) -> PathBuf {
         self.root.join("keys")
+    }
+
+    pub(crate) fn webhooks(&self) -> PathBuf {
+        self.root.join("webhooks")
     }
 
     pub(crate) fn id_key(&self) -> PathBuf {

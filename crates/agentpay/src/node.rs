@@ -12,6 +12,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use webhooks::{Reach, SystemResolver, Webhooks};
 
 /// Recovers and starts the engine on the current runtime.
 pub(crate) async fn start(config: &Config, owned: &OwnedDataDir, status: Status) -> Result<Engine, Failure> {
@@ -60,6 +61,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Refused> {
     in_range("process.worker_threads", config.process.worker_threads, 0, WORKER_THREADS_MAX)?;
     in_range("process.drain_seconds", config.process.drain_seconds, 0, DRAIN_SECONDS_MAX)?;
     history_options(config)?;
+    webhook_options(config)?;
     engine_options(config, [0; 32]).map(drop)
 }
 
@@ -129,6 +131,36 @@ fn history_options(config: &Config) -> Result<history::Options, Refused> {
     Ok(options)
 }
 
+/// Starts delivery to webhooks.
+pub(crate) async fn start_webhooks(
+    config: &Config,
+    owned: &OwnedDataDir,
+    engine: &Engine,
+) -> Result<Webhooks, Failure> {
+    let options = webhook_options(config).map_err(refused)?;
+    let bodies = Box::new(api::Bodies::new(engine.clone()));
+    Webhooks::start(engine.clone(), &owned.dir.webhooks(), options, Arc::new(SystemResolver), bodies)
+        .await
+        .map_err(|error| Failure::because("cannot open the deliveries of webhooks", &error))
+}
+
+/// Delivery's options out of the configuration.
+fn webhook_options(config: &Config) -> Result<webhooks::Options, Refused> {
+    let section = &config.webhooks;
+    let options = webhooks::Options {
+        reach: if section.loopback_allowed { Reach::Development } else { Reach::Global },
+        attempt_timeout: Duration::from_millis(section.attempt_timeout_ms),
+        in_flight_max: section.in_flight_max,
+        in_flight_per_webhook_max: section.in_flight_per_webhook_max,
+        pending_per_webhook_max: section.pending_per_webhook_max,
+        pending_max: section.pending_max,
+        ended_kept_per_webhook_max: section.ended_kept_per_webhook_max,
+        ended_kept: Duration::from_secs(section.ended_kept_seconds),
+    };
+    options.validate().map_err(|error| Refused(format!("section [webhooks]: {}", chain(&error))))?;
+    Ok(options)
+}
+
 /// The log's options out of the configuration.
 pub(crate) fn wal_options(config: &Config) -> Result<wal::Options, Refused> {
     let options = wal::Options {
@@ -189,6 +221,7 @@ pub(crate) fn rules(config: &Config) -> Result<Rules, Refused> {
             config.x402.token_complete_within_seconds,
         )?,
         services_per_agent_max: config.x402.services_per_agent_max,
+        webhooks_per_agent_max: config.webhooks.per_agent_max,
         ..Rules::default()
     };
     rules.validate().map_err(|error| Refused(format!("sections [ledger] and [x402]: {error}")))?;
@@ -292,6 +325,8 @@ mod tests {
         assert_eq!(options.keys.in_memory_max, expected.keys.in_memory_max);
         assert_eq!(options.keys.filter_bytes_max, expected.keys.filter_bytes_max);
         assert_eq!(options.clock_jump_max, expected.clock_jump_max);
+        let webhooks = webhook_options(&Config::default()).expect("valid");
+        assert_eq!(webhooks, webhooks::Options::default());
         assert_eq!(options.outage_max, expected.outage_max);
         assert_eq!(options.wal.segment_bytes, expected.wal.segment_bytes);
         assert_eq!(options.wal.watermark_after, expected.wal.watermark_after);
@@ -302,7 +337,11 @@ mod tests {
     #[test]
     fn impossible_values_are_refused_by_name() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 13] = [
+        let cases: [(Change, &str); 14] = [
+            (
+                |config| config.webhooks.in_flight_max = 1,
+                "section [webhooks]: in_flight_max must lie between 2 and 10000",
+            ),
             (
                 |config| config.x402.token_ttl_max_seconds = 3_601,
                 "key `x402.token_ttl_max_seconds`: 3601 does not lie between 1 and 3600",

@@ -24,6 +24,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
+use webhooks::Webhooks;
 
 use crate::{
     connection,
@@ -73,6 +74,7 @@ pub(crate) struct Attached {
     pub(crate) sealer: IdSealer,
     /// Keys for payment tokens; replaced as a whole by a rotation.
     pub(crate) token_keys: RwLock<Arc<TokenKeys>>,
+    pub(crate) webhooks: Webhooks,
     /// Payment tokens signed lately.
     pub(crate) remembered: Remembered,
 }
@@ -138,16 +140,17 @@ impl Gateway {
         Self { render_metrics: Some(render), ..self }
     }
 
-    /// Gives the gateway its engine and its keys for payment tokens; from now on requests are served.
+    /// Gives the gateway its engine, its keys for payment tokens and delivery to webhooks; from now on requests are
+    /// served.
     ///
     /// # Panics
     /// A gateway gets one engine in its life.
-    pub fn attach(&self, engine: Engine, token_keys: TokenKeys) {
+    pub fn attach(&self, engine: Engine, token_keys: TokenKeys, webhooks: Webhooks) {
         let sealer = IdSealer::new(&engine.options().id_key);
         let token_keys = RwLock::new(Arc::new(token_keys));
         let first = self
             .attached
-            .set(Attached { engine, sealer, token_keys, remembered: Remembered::default() })
+            .set(Attached { engine, sealer, token_keys, webhooks, remembered: Remembered::default() })
             .is_ok();
         assert!(first, "a gateway gets one engine in its life");
     }

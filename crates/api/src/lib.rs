@@ -14,6 +14,7 @@ mod address;
 mod auth;
 mod base32;
 mod base64url;
+mod bodies;
 mod connection;
 mod cors;
 mod csv;
@@ -37,6 +38,7 @@ mod time;
 mod wire;
 mod x402;
 
+pub use bodies::Bodies;
 pub use gateway::{Gateway, RenderMetrics, ServeError};
 pub use routes::{Auth, BodyClass, RateClass, Route, Verb, routes};
 pub use settings::{Settings, SettingsError};

@@ -140,6 +140,16 @@ pub(crate) enum Operation {
     ReadToken,
     ListTokens,
     Requirements,
+    ProveService,
+    CreateWebhook,
+    ListWebhooks,
+    ReadWebhook,
+    ChangeWebhook,
+    DeleteWebhook,
+    RotateWebhookSecret,
+    TestWebhook,
+    ListDeliveries,
+    Redeliver,
     PublishedKeys,
     TrialBalance,
     Health,
@@ -153,7 +163,7 @@ pub fn routes() -> &'static [Route] {
     &ROUTES
 }
 
-static ROUTES: [Route; 40] = [
+static ROUTES: [Route; 50] = [
     post(
         "/v1/agents",
         CreateAgent,
@@ -231,6 +241,12 @@ static ROUTES: [Route; 40] = [
     .agent(Scopes::PAY)
     .success(201),
     post("/v1/ops/services/{service_id}/verify", VerifyService, "Marks a service as verified").admin(),
+    post(
+        "/v1/services/{service_id}/verify",
+        ProveService,
+        "Hands out a challenge for one's own service, and verifies it once it is answered",
+    )
+    .agent(Scopes::PROVIDE),
     post("/v1/x402/verify", VerifyToken, "Redeems a payment token, once").agent(Scopes::PROVIDE),
     get("/v1/x402/tokens", ListTokens, "Tokens of the agent as consumer or provider, newest first")
         .agent(Scopes::READ)
@@ -260,6 +276,33 @@ static ROUTES: [Route; 40] = [
     get("/v1/x402/requirements", Requirements, "What a call of a protected URL costs, and how it is paid")
         .agent(Scopes::READ)
         .parameters(&["url"]),
+    post("/v1/webhooks", CreateWebhook, "Registers a receiver of events; its secret is shown once")
+        .agent(Scopes::WEBHOOKS)
+        .success(201),
+    get("/v1/webhooks", ListWebhooks, "The agent's webhooks, newest first").agent(Scopes::READ),
+    get("/v1/webhooks/{webhook_id}", ReadWebhook, "One webhook").agent(Scopes::READ),
+    patch("/v1/webhooks/{webhook_id}", ChangeWebhook, "Changes a webhook, or turns it off or on")
+        .agent(Scopes::WEBHOOKS),
+    delete("/v1/webhooks/{webhook_id}", DeleteWebhook, "Ends a webhook").agent(Scopes::WEBHOOKS).success(204),
+    post(
+        "/v1/webhooks/{webhook_id}/rotate-secret",
+        RotateWebhookSecret,
+        "Replaces the secret, with an overlap in which both sign",
+    )
+    .agent(Scopes::WEBHOOKS)
+    .success(201),
+    post("/v1/webhooks/{webhook_id}/test", TestWebhook, "Sends a test event")
+        .agent(Scopes::WEBHOOKS)
+        .success(201),
+    get("/v1/webhooks/{webhook_id}/deliveries", ListDeliveries, "Deliveries of a webhook, newest first")
+        .agent(Scopes::READ)
+        .parameters(&["status", "limit", "cursor"]),
+    post(
+        "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
+        Redeliver,
+        "Sends a delivery again, under the same id",
+    )
+    .agent(Scopes::WEBHOOKS),
     get("/.well-known/jwks.json", PublishedKeys, "Public keys of payment tokens"),
     get("/v1/ledger/trial-balance", TrialBalance, "Sum of every account per currency, zero in total").admin(),
     get("/healthz", Health, "Whether the process works"),

@@ -143,6 +143,7 @@ pub(crate) fn publish(shared: &Shared, lsn: Lsn, fact: &Fact) {
         Fact::KeysRotated(rotated) => {
             shared.directory.publish_rotated(rotated.agent, &rotated.key, rotated.old_expire_at);
         }
+        Fact::WebhookChanged(changed) => shared.webhooks.publish(lsn, changed),
         Fact::Funding(_)
         | Fact::Payment(_)
         | Fact::PaymentBatch(_)

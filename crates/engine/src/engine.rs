@@ -47,6 +47,7 @@ use crate::{
         TrialBalance, WalletView,
     },
     wallet::{Command, preview},
+    webhook::PublishedWebhooks,
 };
 
 /// One partition's ledger: recovered, running, and asked through this handle. Cheap to clone.
@@ -146,6 +147,7 @@ impl Engine {
             timers: TimerInbox::default(),
             timer_stats: TimerStats::default(),
             directory: published,
+            webhooks: PublishedWebhooks::recovered(&rebuilt.webhooks),
             keys: Arc::new(keys),
             totals: Mutex::new(rebuilt.totals),
             delivered,
@@ -159,7 +161,7 @@ impl Engine {
             options,
         });
         tokio::spawn(commit::run(shared.clone(), batches));
-        let directory = directory::Handle::start(rebuilt.agents, shared.clone()).await;
+        let directory = directory::Handle::start(rebuilt.agents, rebuilt.webhooks, shared.clone()).await;
         let follower = history.map(|history| Follower::start(history, &shared.wal.reader()));
         let spiller = Mutex::new(Spiller::start(&shared, directory.clone()));
         let reads = Reads::new(shared.clone(), follower.as_ref().map(Follower::history));
@@ -226,6 +228,7 @@ impl Engine {
             key_files: spilled.runs,
             key_filter_bytes: spilled.filter_bytes,
             services: shared.services.len() as u64,
+            webhooks: shared.webhooks.len() as u64,
             tokens: shared.tokens.len() as u64,
             timers: shared.timers.live(),
             deadlines_fired: shared.timer_stats.fired.load(Ordering::Relaxed),
@@ -456,7 +459,11 @@ impl Engine {
         }
     }
 
-    async fn ask_directory(&self, command: directory::Command, permit: Permit) -> Result<Reply, Refusal> {
+    pub(crate) async fn ask_directory(
+        &self,
+        command: directory::Command,
+        permit: Permit,
+    ) -> Result<Reply, Refusal> {
         let (sender, receiver) = oneshot::channel();
         let parked = Parked { to: sender, permit: Some(permit) };
         self.0.directory.send(directory::Message::Command(command, parked));

@@ -18,6 +18,7 @@ mod commit;
 mod delivered;
 mod directory;
 mod engine;
+mod events;
 mod follower;
 mod housekeeping;
 mod keys;
@@ -39,10 +40,12 @@ mod token;
 mod totals;
 mod views;
 mod wallet;
+mod webhook;
 
 pub use admission::{AgentMeter, Remaining, RetryAfterMs};
 pub use clock::{Clock, Entropy};
 pub use engine::{Engine, HistoryAt, ShutdownError};
+pub use events::{Event, EventBatch, EventTail, EventsError, FrozenWallet, Happening};
 pub use history::TokenRole;
 pub use keys::KeyOptions;
 pub use options::{Activation, Options};
@@ -58,3 +61,4 @@ pub use views::{
     PageRequest, PayBatch, PaymentFilter, PaymentReceipt, SettlementReceipt, TimeRange, Transaction,
     TrialBalance, TrialBalanceRow, WalletView,
 };
+pub use webhook::CreateWebhook;

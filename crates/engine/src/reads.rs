@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use history::{Counterparty, EntryKey, EntryKind, History, PaymentStatus, TokenRole};
 use ledger::{
     AgentId, Fact, KeyPlace, Payee, PaymentBatch, PaymentId, Position, SealedKind, ServiceChanged, TokenEnd,
-    TokenReserved, WalletId, WalletOpened,
+    TokenReserved, WalletId, WalletOpened, WebhookChanged,
 };
 use wal::{Lsn, ReadError, Reader};
 
@@ -47,13 +47,13 @@ impl Reads {
         }
         let place = KeyPlace { lsn: address.lsn, item: address.item };
         let fact = self.fact(place.lsn).await?;
-        let transaction = self.transaction_of(fact, place).ok_or(Refusal::UnknownPayment)?;
+        let transaction = self.transaction_of(&fact, place).ok_or(Refusal::UnknownPayment)?;
         if self.is_party(caller, &transaction) { Ok(transaction) } else { Err(Refusal::UnknownPayment) }
     }
 
     /// The payment that a remembered key points at.
     pub(crate) async fn payment(&self, place: KeyPlace) -> Result<PaymentReceipt, Refusal> {
-        match self.transaction_of(self.fact(place.lsn).await?, place) {
+        match self.transaction_of(&self.fact(place.lsn).await?, place) {
             Some(Transaction::Payment(receipt)) => Ok(receipt),
             _ => Err(Refusal::Damaged),
         }
@@ -69,7 +69,7 @@ impl Reads {
 
     /// The funding that a remembered key points at.
     pub(crate) async fn funding(&self, place: KeyPlace) -> Result<FundReceipt, Refusal> {
-        match self.transaction_of(self.fact(place.lsn).await?, place) {
+        match self.transaction_of(&self.fact(place.lsn).await?, place) {
             Some(Transaction::Funding(receipt)) => Ok(receipt),
             _ => Err(Refusal::Damaged),
         }
@@ -95,6 +95,14 @@ impl Reads {
     pub(crate) async fn service(&self, lsn: u64) -> Result<ServiceChanged, Refusal> {
         match self.fact(lsn).await? {
             Fact::ServiceChanged(changed) => Ok(changed),
+            _ => Err(Refusal::Damaged),
+        }
+    }
+
+    /// The change of a webhook that a remembered key points at.
+    pub(crate) async fn webhook(&self, lsn: u64) -> Result<WebhookChanged, Refusal> {
+        match self.fact(lsn).await? {
+            Fact::WebhookChanged(changed) => Ok(changed),
             _ => Err(Refusal::Damaged),
         }
     }
@@ -156,7 +164,7 @@ impl Reads {
                 _ => self.fact(entry.lsn).await?,
             };
             let place = KeyPlace { lsn: entry.lsn, item: entry.item };
-            items.push(self.transaction_of(fact.clone(), place).ok_or(Refusal::Damaged)?);
+            items.push(self.transaction_of(&fact, place).ok_or(Refusal::Damaged)?);
             last = Some((entry.lsn, fact));
         }
         Ok(Page { items, next: found.next.map(cursor_of) })
@@ -234,14 +242,15 @@ impl Reads {
         }
     }
 
-    fn transaction_of(&self, fact: Fact, place: KeyPlace) -> Option<Transaction> {
+    /// The transaction that item `place.item` of this record is.
+    pub(crate) fn transaction_of(&self, fact: &Fact, place: KeyPlace) -> Option<Transaction> {
         let id = self.shared.payment_id(place.lsn, place.item);
         match fact {
             Fact::Payment(payment) if place.item == 0 => {
-                Some(Transaction::Payment(PaymentReceipt { id, payment }))
+                Some(Transaction::Payment(PaymentReceipt { id, payment: payment.clone() }))
             }
             Fact::Funding(funding) if place.item == 0 => {
-                Some(Transaction::Funding(FundReceipt { id, funding }))
+                Some(Transaction::Funding(FundReceipt { id, funding: funding.clone() }))
             }
             Fact::PaymentBatch(batch) => {
                 let payment = batch.payment(usize::try_from(place.item).ok()?)?;

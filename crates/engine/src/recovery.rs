@@ -23,6 +23,7 @@ use crate::{
     token::Tokens,
     totals::{SUSPENSE, TotalsAt},
     wallet::{apply_own, remember_own},
+    webhook::Webhooks,
 };
 
 /// Why an engine cannot start. The files are left as they are.
@@ -59,6 +60,7 @@ pub enum StartError {
 pub(crate) struct Rebuilt {
     pub(crate) registry: Registry,
     pub(crate) agents: Agents,
+    pub(crate) webhooks: Webhooks,
     pub(crate) tokens: Tokens,
     pub(crate) services: ServicesState,
     pub(crate) outages: Outages,
@@ -144,6 +146,7 @@ impl Rebuilt {
         Self {
             registry: Registry::new(),
             agents: Agents::new(),
+            webhooks: Webhooks::default(),
             tokens: Tokens::default(),
             services: ServicesState::default(),
             outages: Outages::default(),
@@ -210,6 +213,10 @@ impl Rebuilt {
             Row::Outages(outages) => {
                 self.saw(outages.decided);
                 self.outages = outages;
+            }
+            Row::Webhook(webhook) => {
+                self.saw(webhook.decided);
+                self.webhooks.restore(*webhook);
             }
             Row::Totals(totals, end) => {
                 self.totals.system = totals;
@@ -368,6 +375,9 @@ impl Rebuilt {
                     let wallet = Wallet::open(opened.agent, opened.currency, label, at, position(lsn, 0));
                     self.registry.insert(opened.wallet, wallet);
                 }
+                if let Fact::WebhookChanged(changed) = &fact {
+                    self.webhooks.apply(changed, position(lsn, 0));
+                }
                 let fact = AgentFact::try_from(fact).map_err(|fact| StartError::Orphan {
                     lsn,
                     what: format!("a record of the directory that is none: {fact:?}"),
@@ -435,6 +445,7 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
         findings.extend(agent_differences(&first.agents, &second.agents));
         findings.extend(first.tokens.differences(&second.tokens));
         findings.extend(first.services.differences(&second.services));
+        findings.extend(first.webhooks.differences(&second.webhooks));
         if first.outages.list() != second.outages.list() {
             findings.push("the outages differ between the replay and the snapshot".to_owned());
         }

@@ -12,7 +12,7 @@ use std::{
 
 use ledger::{
     Agent, Funding, ItemOutcome, KeyPlace, Payment, PaymentBatch, Position, ServiceChanged, TokenReserved,
-    WalletOpened,
+    WalletOpened, WebhookChanged,
 };
 use tokio::sync::oneshot;
 use wal::Lsn;
@@ -42,6 +42,8 @@ pub(crate) enum Reply {
     Token(Box<TokenView>, bool),
     /// A service as it is recorded now; nothing when it stays as it is.
     Service(Option<Box<ServiceChanged>>),
+    /// A webhook as it is recorded now.
+    Webhook(Box<WebhookChanged>),
     /// The directory's answer about an agent.
     Agent(Option<Box<Agent>>),
     /// Done; nothing to tell beyond that.

@@ -22,6 +22,7 @@ use crate::{
     timer::{Timekeeper, TimerInbox, TimerStats},
     token::Tokens,
     totals::TotalsAt,
+    webhook::PublishedWebhooks,
 };
 
 pub(crate) struct Shared {
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) timers: TimerInbox,
     pub(crate) timer_stats: TimerStats,
     pub(crate) directory: PublishedDirectory,
+    pub(crate) webhooks: PublishedWebhooks,
     pub(crate) keys: Arc<Keys>,
     pub(crate) totals: Mutex<TotalsAt>,
     pub(crate) delivered: Arc<Delivered>,

@@ -55,6 +55,7 @@ pub(crate) fn take(
         taking.wallets_in_use(shared, ids)?;
     }
     taking.agents(directory)?;
+    taking.webhooks(directory)?;
     shared.tokens.rows(|bytes, decided| taking.row(bytes, decided))?;
     taking.services(shared)?;
     taking.outages(shared)?;
@@ -187,6 +188,22 @@ impl Taking {
             }
             self.tally.agents += reply.rows.len() as u64;
             self.tally.decided = self.tally.decided.max(reply.decided);
+            if reply.rows.len() < ASKED_AT_ONCE {
+                return Ok(());
+            }
+            after = reply.last;
+        }
+    }
+
+    fn webhooks(&mut self, directory: &directory::Handle) -> Result<(), SnapshotError> {
+        let mut after = None;
+        loop {
+            let (reply, receiver) = oneshot::channel();
+            directory.send(directory::Message::WebhookRows { after, limit: ASKED_AT_ONCE, reply });
+            let reply = receiver.blocking_recv().map_err(|_| SnapshotError::Stopping)?;
+            for row in &reply.rows {
+                self.row(row, reply.decided)?;
+            }
             if reply.rows.len() < ASKED_AT_ONCE {
                 return Ok(());
             }

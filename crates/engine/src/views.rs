@@ -273,6 +273,7 @@ pub struct Gauges {
     /// Memory of the filters of these runs.
     pub key_filter_bytes: u64,
     pub services: u64,
+    pub webhooks: u64,
     /// Tokens in memory, those that ended lately included.
     pub tokens: u64,
     /// Timers that will fire, those that nobody needs any more included.

@@ -34,7 +34,8 @@ pub(crate) fn for_each_line<E>(
         | Fact::TokenStepped(_)
         | Fact::ServiceChanged(_)
         | Fact::TrustChanged(_)
-        | Fact::Clock(_) => Ok(()),
+        | Fact::Clock(_)
+        | Fact::WebhookChanged(_) => Ok(()),
     }
 }
 

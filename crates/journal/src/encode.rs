@@ -36,6 +36,7 @@ impl Encode for Fact {
             Fact::ServiceChanged(fact) => fact.encode(out),
             Fact::TrustChanged(fact) => fact.encode(out),
             Fact::Clock(fact) => fact.encode(out),
+            Fact::WebhookChanged(fact) => fact.encode(out),
         }
     }
 }
@@ -61,7 +62,7 @@ impl Encode for Payment {
 }
 
 impl Encode for PaymentBatch {
-    /// Panics for an item that was denied as an atomic batch or a call of a service: an item is neither.
+    /// Panics for an item that was denied as something else than a payment.
     fn encode(&self, out: &mut Scratch) {
         let record = PaymentBatchRecord {
             payer: self.payer.raw(),
@@ -221,9 +222,11 @@ fn denial(denial: &Denial) -> DenialRecord {
         | Denial::PriceAboveMaximum { .. }
         | Denial::SlugTaken { .. }
         | Denial::TooManyServices { .. }
+        | Denial::UnknownWebhook
+        | Denial::TooManyWebhooks { .. }
         | Denial::TokenExpired { .. }
         | Denial::TokenUsed { .. }
-        | Denial::WrongTokenStatus { .. } => panic!("an item of a batch is no call of a service"),
+        | Denial::WrongTokenStatus { .. } => panic!("an item of a batch is a payment"),
         Denial::MixedPayers => DenialRecord::MixedPayers,
         Denial::UnknownKey => DenialRecord::UnknownKey,
         Denial::LastOwnerKey => DenialRecord::LastOwnerKey,

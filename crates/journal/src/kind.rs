@@ -26,10 +26,11 @@ pub enum Kind {
     ServiceChanged = 13,
     TrustChanged = 14,
     Clock = 15,
+    WebhookChanged = 16,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::AgentCreated,
         Kind::WalletOpened,
         Kind::KeyAdded,
@@ -45,6 +46,7 @@ impl Kind {
         Kind::ServiceChanged,
         Kind::TrustChanged,
         Kind::Clock,
+        Kind::WebhookChanged,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -64,6 +66,7 @@ impl Kind {
             Kind::ServiceChanged => "service_changed",
             Kind::TrustChanged => "trust_changed",
             Kind::Clock => "clock",
+            Kind::WebhookChanged => "webhook_changed",
         }
     }
 
@@ -89,6 +92,7 @@ pub(crate) const ROW_SPILLED: u8 = 144;
 pub(crate) const ROW_TOKEN: u8 = 132;
 pub(crate) const ROW_SERVICE: u8 = 133;
 pub(crate) const ROW_OUTAGES: u8 = 134;
+pub(crate) const ROW_WEBHOOK: u8 = 135;
 
 /// Kind byte and archive of a payload in a version that this program reads.
 pub(crate) fn split(payload: &[u8]) -> Result<(u8, &[u8]), Error> {

@@ -20,6 +20,7 @@ mod scratch;
 mod services;
 mod tokens;
 mod view;
+mod webhooks;
 
 pub use encode::Encode;
 pub use error::Error;

@@ -2,14 +2,14 @@
 
 use ledger::{
     Agent, AgentId, Amount, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Outages, Position,
-    Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletFields, WalletId,
+    Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletFields, WalletId, Webhook,
 };
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
 
 use crate::archive::{OptionalText, access};
 use crate::records::{ApiKeyRecord, StatusRecord};
-use crate::{Error, Scratch, check, decode, encode, kind, services, tokens};
+use crate::{Error, Scratch, check, decode, encode, kind, services, tokens, webhooks};
 
 /// One row, owned.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -25,6 +25,7 @@ pub enum Row {
     Service(Box<Service>),
     /// What the partition's clock knows.
     Outages(Outages),
+    Webhook(Box<Webhook>),
 }
 
 /// One row, borrowed from the state that it describes.
@@ -37,6 +38,7 @@ pub enum RowRef<'a> {
     Token(Position, &'a Token),
     Service(&'a Service),
     Outages(&'a Outages),
+    Webhook(&'a Webhook),
 }
 
 impl Row {
@@ -49,6 +51,7 @@ impl Row {
             Row::Token(id, token) => RowRef::Token(*id, token),
             Row::Service(service) => RowRef::Service(service),
             Row::Outages(outages) => RowRef::Outages(outages),
+            Row::Webhook(webhook) => RowRef::Webhook(webhook),
         }
     }
 }
@@ -66,6 +69,7 @@ pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
         RowRef::Token(id, token) => out.archive(kind::ROW_TOKEN, &tokens::token_row(id, token)),
         RowRef::Service(service) => out.archive(kind::ROW_SERVICE, &services::service_row(service)),
         RowRef::Outages(outages) => out.archive(kind::ROW_OUTAGES, &services::outages_row(outages)),
+        RowRef::Webhook(webhook) => out.archive(kind::ROW_WEBHOOK, &webhooks::webhook_row(webhook)),
     }
 }
 
@@ -87,6 +91,9 @@ pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
             services::service(byte, access(byte, archive)?).map(|service| Row::Service(Box::new(service)))
         }
         kind::ROW_OUTAGES => services::outages(byte, access(byte, archive)?).map(Row::Outages),
+        kind::ROW_WEBHOOK => {
+            webhooks::webhook(byte, access(byte, archive)?).map(|webhook| Row::Webhook(Box::new(webhook)))
+        }
         _ => Err(Error::UnknownKind { kind: byte }),
     }
 }

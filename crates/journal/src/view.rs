@@ -17,7 +17,8 @@ use crate::records::{
 };
 use crate::services::{ArchivedClockRecord, ArchivedServiceChangedRecord, ArchivedTrustChangedRecord};
 use crate::tokens::{ArchivedTokenEndedRecord, ArchivedTokenReservedRecord, ArchivedTokenSteppedRecord};
-use crate::{Error, Kind, check, decode, kind, services, tokens};
+use crate::webhooks::ArchivedWebhookChangedRecord;
+use crate::{Error, Kind, check, decode, kind, services, tokens, webhooks};
 
 /// A checked record, borrowed from its payload.
 #[derive(Copy, Clone)]
@@ -42,6 +43,7 @@ enum Body<'a> {
     ServiceChanged(&'a ArchivedServiceChangedRecord<'a>),
     TrustChanged(&'a ArchivedTrustChangedRecord),
     Clock(&'a ArchivedClockRecord),
+    WebhookChanged(&'a ArchivedWebhookChangedRecord<'a>),
 }
 
 /// Who decided a record, and whose `decided` position it moves.
@@ -125,6 +127,11 @@ pub fn view(payload: &[u8]) -> Result<View<'_>, Error> {
             services::check_clock(record)?;
             Body::Clock(record)
         }
+        Kind::WebhookChanged => {
+            let record = access(byte, archive)?;
+            webhooks::check_changed(record)?;
+            Body::WebhookChanged(record)
+        }
     };
     Ok(View { body })
 }
@@ -147,6 +154,7 @@ impl View<'_> {
             Body::ServiceChanged(_) => Kind::ServiceChanged,
             Body::TrustChanged(_) => Kind::TrustChanged,
             Body::Clock(_) => Kind::Clock,
+            Body::WebhookChanged(_) => Kind::WebhookChanged,
         }
     }
 
@@ -169,6 +177,7 @@ impl View<'_> {
             Body::ServiceChanged(record) => Owner::Service(ServiceId::from_raw(record.service.to_native())),
             Body::TrustChanged(record) => Owner::Service(ServiceId::from_raw(record.service.to_native())),
             Body::Clock(_) => Owner::Clock,
+            Body::WebhookChanged(record) => agent(record.agent.to_native()),
         }
     }
 
@@ -190,6 +199,7 @@ impl View<'_> {
             Body::ServiceChanged(record) => record.at.to_native(),
             Body::TrustChanged(record) => record.at.to_native(),
             Body::Clock(record) => return services::clock(record).at(),
+            Body::WebhookChanged(record) => record.at.to_native(),
         })
     }
 
@@ -225,7 +235,8 @@ impl View<'_> {
             | Body::TokenEnded(..)
             | Body::ServiceChanged(_)
             | Body::TrustChanged(_)
-            | Body::Clock(_) => None,
+            | Body::Clock(_)
+            | Body::WebhookChanged(_) => None,
         }
     }
 
@@ -251,7 +262,8 @@ impl View<'_> {
             | Body::TokenStepped(_)
             | Body::ServiceChanged(_)
             | Body::TrustChanged(_)
-            | Body::Clock(_) => {}
+            | Body::Clock(_)
+            | Body::WebhookChanged(_) => {}
         }
     }
 
@@ -271,6 +283,11 @@ impl View<'_> {
                 }
             }
             Body::TokenReserved(_, record) => key(KeyScope::Authorize, &record.key, 0, &mut f),
+            Body::WebhookChanged(record) => {
+                if let Some(scope) = webhooks::change(&record.change).key_scope() {
+                    key(scope, &record.key, 0, &mut f);
+                }
+            }
             Body::StatusChange(_)
             | Body::AgentCreated(_)
             | Body::KeyAdded(_)
@@ -302,6 +319,7 @@ impl View<'_> {
             Body::ServiceChanged(record) => services::changed(record)?.into(),
             Body::TrustChanged(record) => services::trust_changed(record).into(),
             Body::Clock(record) => services::clock(record).into(),
+            Body::WebhookChanged(record) => webhooks::changed(record).into(),
         })
     }
 }

@@ -142,6 +142,7 @@ impl Agent {
                 }
                 self.add_key(rotated.key.clone());
             }
+            AgentFact::WebhookChanged(_) => {}
         }
         self.decided = position;
         true

@@ -85,6 +85,11 @@ pub enum Denial {
     TooManyServices {
         limit: u32,
     },
+    /// No such webhook, or it belongs to another agent.
+    UnknownWebhook,
+    TooManyWebhooks {
+        limit: u32,
+    },
     /// The token was not redeemed in time.
     TokenExpired {
         expired_at: Timestamp,
@@ -131,6 +136,8 @@ impl Denial {
             Denial::PriceAboveMaximum { .. } => "price_above_maximum",
             Denial::SlugTaken { .. } => "slug_taken",
             Denial::TooManyServices { .. } => "too_many_services",
+            Denial::UnknownWebhook => "unknown_webhook",
+            Denial::TooManyWebhooks { .. } => "too_many_webhooks",
             Denial::TokenExpired { .. } => "token_expired",
             Denial::TokenUsed { .. } => "token_used",
             Denial::WrongTokenStatus { .. } => "wrong_token_status",
@@ -167,6 +174,8 @@ impl Denial {
             | Denial::PriceAboveMaximum { .. }
             | Denial::SlugTaken { .. }
             | Denial::TooManyServices { .. }
+            | Denial::UnknownWebhook
+            | Denial::TooManyWebhooks { .. }
             | Denial::TokenExpired { .. }
             | Denial::TokenUsed { .. }
             | Denial::WrongTokenStatus { .. } => false,

@@ -2,7 +2,7 @@
 
 use crate::{
     Agent, AgentId, Currency, Decision, Denial, Key, KeyHash, KeyId, KeyKind, KeyScope, KeyUse, KeyVerdict,
-    Rules, Timestamp, WalletId,
+    Rules, Timestamp, WalletId, WebhookChanged,
 };
 
 /// A new agent with its first keys and its first wallet.
@@ -66,6 +66,8 @@ pub enum AgentFact {
     KeyAdded(KeyAdded),
     KeyRevoked(KeyRevoked),
     KeysRotated(KeysRotated),
+    /// Its own state is kept beside the agent; the agent remembers the idempotency key.
+    WebhookChanged(WebhookChanged),
 }
 
 impl AgentFact {
@@ -75,6 +77,7 @@ impl AgentFact {
             AgentFact::KeyAdded(fact) => fact.agent,
             AgentFact::KeyRevoked(fact) => fact.agent,
             AgentFact::KeysRotated(fact) => fact.agent,
+            AgentFact::WebhookChanged(fact) => fact.agent,
         }
     }
 }

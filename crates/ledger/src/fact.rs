@@ -3,7 +3,7 @@
 use crate::{
     AgentCreated, AgentFact, Change, ClockFact, Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment,
     PaymentBatch, Posting, ServiceChanged, StatusChange, Timestamp, TokenEnded, TokenFact, TokenReserved,
-    TokenStepped, TrustChanged, WalletOpened,
+    TokenStepped, TrustChanged, WalletOpened, WebhookChanged,
 };
 
 /// One decision that was taken. Funding, payments, reservations and status changes belong to the wallet that decided
@@ -25,6 +25,7 @@ pub enum Fact {
     ServiceChanged(ServiceChanged),
     TrustChanged(TrustChanged),
     Clock(ClockFact),
+    WebhookChanged(WebhookChanged),
 }
 
 impl Fact {
@@ -46,6 +47,7 @@ impl Fact {
             Fact::ServiceChanged(fact) => fact.at,
             Fact::TrustChanged(fact) => fact.at,
             Fact::Clock(fact) => fact.at(),
+            Fact::WebhookChanged(fact) => fact.at,
         }
     }
 
@@ -66,7 +68,8 @@ impl Fact {
             | Fact::TokenEnded(_)
             | Fact::ServiceChanged(_)
             | Fact::TrustChanged(_)
-            | Fact::Clock(_) => None,
+            | Fact::Clock(_)
+            | Fact::WebhookChanged(_) => None,
         }
     }
 
@@ -86,7 +89,8 @@ impl Fact {
             | Fact::TokenStepped(_)
             | Fact::ServiceChanged(_)
             | Fact::TrustChanged(_)
-            | Fact::Clock(_) => {}
+            | Fact::Clock(_)
+            | Fact::WebhookChanged(_) => {}
         }
     }
 
@@ -99,6 +103,7 @@ impl Fact {
             Fact::Payment(fact) => fact.for_each_key(f),
             Fact::PaymentBatch(fact) => fact.for_each_key(f),
             Fact::TokenReserved(fact) => fact.for_each_key(f),
+            Fact::WebhookChanged(fact) => fact.for_each_key(f),
             Fact::StatusChange(_)
             | Fact::AgentCreated(_)
             | Fact::KeyAdded(_)
@@ -137,7 +142,8 @@ from!(
     TokenStepped,
     TokenEnded,
     ServiceChanged,
-    TrustChanged
+    TrustChanged,
+    WebhookChanged
 );
 
 impl From<ClockFact> for Fact {
@@ -162,6 +168,7 @@ impl From<AgentFact> for Fact {
             AgentFact::KeyAdded(fact) => Fact::KeyAdded(fact),
             AgentFact::KeyRevoked(fact) => Fact::KeyRevoked(fact),
             AgentFact::KeysRotated(fact) => Fact::KeysRotated(fact),
+            AgentFact::WebhookChanged(fact) => Fact::WebhookChanged(fact),
         }
     }
 }
@@ -176,6 +183,7 @@ impl TryFrom<Fact> for AgentFact {
             Fact::KeyAdded(fact) => Ok(AgentFact::KeyAdded(fact)),
             Fact::KeyRevoked(fact) => Ok(AgentFact::KeyRevoked(fact)),
             Fact::KeysRotated(fact) => Ok(AgentFact::KeysRotated(fact)),
+            Fact::WebhookChanged(fact) => Ok(AgentFact::WebhookChanged(fact)),
             other => Err(Box::new(other)),
         }
     }

@@ -49,6 +49,8 @@ pub enum KeyScope {
     RegisterService = 6,
     /// The redemption of a token.
     VerifyToken = 7,
+    CreateWebhook = 8,
+    RotateWebhook = 9,
 }
 
 /// 112 bits of XXH3-128 over the text, seeded with the scope; the low 16 bits are always zero, which leaves room for an

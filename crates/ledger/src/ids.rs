@@ -96,6 +96,24 @@ id!(
     "tokid_"
 );
 
+id!(
+    /// A webhook. The top 16 bits name the partition that owns it, the rest is random.
+    WebhookId,
+    "wh_"
+);
+id!(
+    /// An event as one webhook hears of it: a keyed digest of the event's place in the log and of the webhook.
+    EventId,
+    "evt_"
+);
+
+impl WebhookId {
+    /// An id of `partition` from 112 random bits; the top 16 bits of `random` are not used.
+    pub const fn new(partition: u16, random: u128) -> Self {
+        Self(in_partition(partition, random))
+    }
+}
+
 impl ServiceId {
     /// An id of `partition` from 112 random bits; the top 16 bits of `random` are not used.
     pub const fn new(partition: u16, random: u128) -> Self {

@@ -32,6 +32,7 @@ mod time;
 mod token;
 mod trust;
 mod wallet;
+mod webhook;
 
 pub use agent::{Agent, Key, KeyKind, Scopes, TRUST_SCORE_START};
 pub use amount::{Amount, AmountError};
@@ -50,7 +51,7 @@ pub use fees::{BASIS_POINTS_MAX, FeeSchedule};
 pub use freeze::{StatusChange, decide_status};
 pub use funding::{FundCommand, Funding, decide_funding};
 pub use idempotency::{IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, KeyScope, KeyUse, KeyVerdict};
-pub use ids::{AgentId, IdError, KeyId, PaymentId, ServiceId, TokenId, WalletId};
+pub use ids::{AgentId, EventId, IdError, KeyId, PaymentId, ServiceId, TokenId, WalletId, WebhookId};
 pub use outage::{ClockFact, Outage, OutageCause, Outages};
 pub use payment::{PayCommand, Payee, Payment, decide_payment};
 pub use posting::{Account, Balance, HoldEnd, Posting, SystemAccount, Totals, Transfer, assert_balanced};
@@ -69,3 +70,9 @@ pub use token::{
 };
 pub use trust::{CALLS_MAX, CALLS_PER_CONSUMER_MAX, Call, Outcome, RECENT, Trust, TrustChanged};
 pub use wallet::{Change, Parts, RestingWallet, Wallet, WalletFields, WalletStatus};
+pub use webhook::{
+    CreateWebhookCommand, EventKind, PatchWebhookCommand, RotateWebhookCommand, WEBHOOK_EVENTS_MAX,
+    WEBHOOK_SECRET_BYTES, Webhook, WebhookChange, WebhookChanged, WebhookDisabled, WebhookSecret,
+    decide_create_webhook, decide_delete_webhook, decide_disable_webhook, decide_patch_webhook,
+    decide_rotate_webhook, filter_matches,
+};

@@ -20,6 +20,7 @@ pub struct Rules {
     /// Usable keys of one agent, of both kinds together.
     pub keys_per_agent_max: u32,
     pub services_per_agent_max: u32,
+    pub webhooks_per_agent_max: u32,
     /// Share of a settled call's price that the platform keeps from the provider.
     pub platform_fee_basis_points: u32,
     /// Time in which a token can be redeemed when the consumer names none.
@@ -64,6 +65,7 @@ impl Default for Rules {
             wallets_per_agent_max: 1_000,
             keys_per_agent_max: 100,
             services_per_agent_max: 1_000,
+            webhooks_per_agent_max: 20,
             platform_fee_basis_points: 0,
             token_ttl_default_ms: 300_000,
             token_ttl_max_ms: 3_600_000,

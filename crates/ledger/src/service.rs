@@ -71,7 +71,7 @@ pub enum ServiceChange {
     Registered,
     /// By its provider.
     Patched,
-    /// By an operator.
+    /// By an operator, or by what the node found at its URL.
     Judged,
 }
 

@@ -46,7 +46,12 @@ impl Tally {
         match row {
             Row::Wallet(_, wallet) => self.wallet(wallet),
             Row::Agent(_) => self.agent(),
-            Row::Totals(..) | Row::Token(..) | Row::Service(_) | Row::Outages(_) | Row::Spilled(_) => {}
+            Row::Totals(..)
+            | Row::Token(..)
+            | Row::Service(_)
+            | Row::Outages(_)
+            | Row::Webhook(_)
+            | Row::Spilled(_) => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand};
 
 /// Every crate of the workspace with those of ours that it may depend on outside of tests.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("ledger", &[]),
     ("wal", &[]),
     ("journal", &["ledger"]),
@@ -14,8 +14,9 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("history", &["ledger", "journal", "wal"]),
     ("idempotency", &["ledger"]),
     ("engine", &["ledger", "journal", "wal", "snapshot", "history", "idempotency"]),
-    ("api", &["engine", "ledger"]),
-    ("agentpay", &["api", "engine", "ledger", "journal", "wal", "snapshot", "history"]),
+    ("webhooks", &["engine", "ledger"]),
+    ("api", &["engine", "ledger", "webhooks"]),
+    ("agentpay", &["api", "engine", "webhooks", "ledger", "journal", "wal", "snapshot", "history"]),
     ("testkit", &["ledger", "journal"]),
     ("loadtest", &[]),
     ("examples", &[]),

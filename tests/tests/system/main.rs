@@ -18,6 +18,8 @@ mod secrets;
 mod services;
 mod slow_clients;
 mod smuggling;
+mod webhooks;
+mod webhooks_delivery;
 mod x402_crash;
 mod x402_flow;
 mod x402_races;

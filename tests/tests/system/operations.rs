@@ -1,6 +1,6 @@
 //! What an operator does and meets: stopping, two nodes on one directory, a full disk, a damaged log, a lost key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::Value;
 use system_tests::http::Request;
-use system_tests::{Account, DataDir, Node, NodeBuilder, PaymentRequest, agentpay};
+use system_tests::{Account, DataDir, Node, NodeBuilder, PaymentRequest, Receiver, agentpay, eventually};
 
 use crate::journal::Ledger;
 
@@ -227,7 +227,14 @@ fn on_a_small_disk(dir: &Path) {
     let node = builder.start();
     let mut ledger = Ledger::open(&node, 8);
     let account = Account::funded(&node, "disk", "100000");
+    let receiver = Receiver::start();
+    let told = Account::create(&node, "told");
+    let hook = format!(r#"{{"url":"{}","events":["wallet.funded"]}}"#, receiver.url("/"));
+    node.send(&Request::post("/v1/webhooks", hook).bearer(&told.api_key)).expect(201);
     let ballast = fill(dir);
+    for _ in 0..5 {
+        told.fund(&node, "1");
+    }
 
     // Segments that were ready before still take payments. Then all clients are refused, for want of space and for no
     // other reason.
@@ -252,6 +259,13 @@ fn on_a_small_disk(dir: &Path) {
     }
     assert_eq!(account.balance(&node).raw(&["available"]), "100001");
     ledger.verify(&node, &mut rng);
+    // Deliveries had no room either; the log still has what they are made of.
+    told.fund(&node, "1");
+    eventually("every funding is told of", || {
+        let ids: BTreeSet<String> =
+            receiver.received().iter().map(|one| one.document().text("/data/id").to_owned()).collect();
+        (ids.len() == 6).then_some(())
+    });
     let node = node.kill_and_restart();
     ledger.verify_everything(&node, &mut rng);
 }

@@ -192,6 +192,52 @@ const ROWS: &[Row] = &[
         |_, _| Request::get("/v1/x402/requirements?url=https://a.example/"),
         Foreign::Own,
     ),
+    row(
+        "POST /v1/services/{service_id}/verify",
+        |_, w| Request::post(w.service_path("/verify"), "{}"),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "POST /v1/webhooks",
+        |_, _| Request::post("/v1/webhooks", format!(r#"{{"url":"{NOWHERE}","events":["token.*"]}}"#)),
+        Foreign::Own,
+    ),
+    row("GET /v1/webhooks", |_, _| Request::get("/v1/webhooks"), Foreign::Own),
+    row(
+        "GET /v1/webhooks/{webhook_id}",
+        |_, w| Request::get(w.webhook_path("")),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "PATCH /v1/webhooks/{webhook_id}",
+        |_, w| Request::new("PATCH", w.webhook_path("")).json(r#"{"description":"matrix"}"#),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "DELETE /v1/webhooks/{webhook_id}",
+        |node, w| Request::new("DELETE", format!("/v1/webhooks/{}", new_webhook(node, &w.agent))),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "POST /v1/webhooks/{webhook_id}/rotate-secret",
+        |_, w| Request::post(w.webhook_path("/rotate-secret"), "{}"),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "POST /v1/webhooks/{webhook_id}/test",
+        |_, w| Request::post(w.webhook_path("/test"), "{}"),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "GET /v1/webhooks/{webhook_id}/deliveries",
+        |_, w| Request::get(w.webhook_path("/deliveries")),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "POST /v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
+        |node, w| Request::post(w.webhook_path(&format!("/deliveries/{}/redeliver", w.delivery(node))), "{}"),
+        Foreign::NotFound("AP-2002"),
+    ),
     row("GET /.well-known/jwks.json", |_, _| Request::get("/.well-known/jwks.json"), Foreign::Own),
     row("GET /v1/ledger/trial-balance", |_, _| Request::get("/v1/ledger/trial-balance"), Foreign::Own),
     row("GET /healthz", |_, _| Request::get("/healthz"), Foreign::Own),
@@ -202,6 +248,15 @@ const ROWS: &[Row] = &[
 
 const fn row(route: &'static str, request: fn(&Node, &World) -> Request, foreign: Foreign) -> Row {
     Row { route, request, foreign }
+}
+
+/// A receiver that is not there.
+const NOWHERE: &str = "http://127.0.0.1:9/matrix";
+
+fn new_webhook(node: &Node, agent: &Account) -> String {
+    let body = format!(r#"{{"url":"{NOWHERE}","events":["token.*"]}}"#);
+    let request = Request::post("/v1/webhooks", body).bearer(&agent.api_key);
+    node.send(&request).expect(201).document().text("/id").to_owned()
 }
 
 /// The redemption, among the steps of a call.
@@ -215,6 +270,7 @@ struct World {
     /// The agent's service.
     service: String,
     partner_service: String,
+    webhook: String,
     /// Id of a token that the agent holds, for the partner's service.
     bought: String,
     names: AtomicUsize,
@@ -231,10 +287,19 @@ impl World {
         let partner = Account::funded(node, "matrix-partner", "100");
         let payment_id = agent.pay_external(node, "1");
         let register = |account: &Account, name: &str| {
-            account.register(node, &format!("{name} {}", account.id), "0.5", "").text("/id").to_owned()
+            account
+                .register(
+                    node,
+                    &format!("{name} {}", account.id),
+                    "0.5",
+                    &format!(r#","endpoint_url":"{NOWHERE}""#),
+                )
+                .text("/id")
+                .to_owned()
         };
         let service = register(&agent, "service");
         let partner_service = register(&partner, "partner");
+        let webhook = new_webhook(node, &agent);
         let bought = agent.authorize(node, &partner_service, "").id;
         let mut world = World {
             agent,
@@ -242,6 +307,7 @@ impl World {
             partner,
             service,
             partner_service,
+            webhook,
             bought,
             names: AtomicUsize::new(0),
             payment_id,
@@ -268,6 +334,16 @@ impl World {
 
     fn service_path(&self, rest: &str) -> String {
         format!("/v1/services/{}{rest}", self.service)
+    }
+
+    fn webhook_path(&self, rest: &str) -> String {
+        format!("/v1/webhooks/{}{rest}", self.webhook)
+    }
+
+    /// A delivery of the agent's webhook.
+    fn delivery(&self, node: &Node) -> String {
+        let request = Request::post(self.webhook_path("/test"), "{}").bearer(&self.agent.api_key);
+        node.send(&request).expect(201).document().text("/id").to_owned()
     }
 
     /// A name that no service has.

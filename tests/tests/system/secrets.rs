@@ -15,7 +15,20 @@ fn secrets_are_found_in_no_output_file_or_answer() {
     // A payment token is as good as money until it is redeemed.
     let service = Account::create(&node, "seller").register(&node, "Secrets", "1", "");
     let token = account.authorize(&node, service.text("/id"), "").token;
-    let secrets = [account.api_key.as_str(), account.secret_key.as_str(), token.as_str(), ADMIN_TOKEN];
+    // What webhooks are signed with, in use while the node writes everything down that it ever does.
+    let hook = format!(r#"{{"url":"http://127.0.0.1:9/{}","events":["payment.*","wallet.*"]}}"#, account.id);
+    let hook =
+        node.send(&Request::post("/v1/webhooks", hook).bearer(&account.api_key)).expect(201).document();
+    let signing = hook.text("/secret").to_owned();
+    account.fund(&node, "1");
+    let secrets = [
+        account.api_key.as_str(),
+        account.secret_key.as_str(),
+        token.as_str(),
+        signing.as_str(),
+        signing.trim_start_matches("whsec_"),
+        ADMIN_TOKEN,
+    ];
     let mut answers = Vec::new();
     for secret in secrets {
         for request in requests_with(&account, secret) {

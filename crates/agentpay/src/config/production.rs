@@ -31,6 +31,12 @@ pub(crate) fn check(config: &Config, layers: &Layers) -> Result<(), Refused> {
             ));
         }
     }
+    if config.webhooks.loopback_allowed {
+        reasons.push(
+            "key `webhooks.loopback_allowed` is true; it lets agents make the node call addresses of its own machine"
+                .to_owned(),
+        );
+    }
     if config.demo.enabled && config.http.allowed_origins.is_empty() {
         reasons.push(
             "PUBLIC_DEMO_ALLOWED_ORIGINS (key `http.allowed_origins`) is not set, but PUBLIC_DEMO_MODE is on"
@@ -84,7 +90,8 @@ mod tests {
 
     #[test]
     fn each_fault_is_named() {
-        let cases: [(&str, Option<&str>, &str); 9] = [
+        let cases: [(&str, Option<&str>, &str); 10] = [
+            ("AGENTPAY__WEBHOOKS__LOOPBACK_ALLOWED", Some("true"), "key `webhooks.loopback_allowed` is true"),
             ("JWT_SECRET", None, "JWT_SECRET (key `auth.jwt_secret`) is not set"),
             ("JWT_SECRET", Some("short"), "JWT_SECRET (key `auth.jwt_secret`) has 5 characters"),
             (

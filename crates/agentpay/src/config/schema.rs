@@ -21,6 +21,7 @@ pub(crate) struct Config {
     pub history: History,
     pub ledger: Ledger,
     pub x402: X402,
+    pub webhooks: Webhooks,
     pub admission: Admission,
     pub http: Http,
     pub rates: Rates,
@@ -126,6 +127,21 @@ pub(crate) struct X402 {
     pub tokens_open_per_agent_max: u32,
     pub clock_jump_max_seconds: u64,
     pub outage_max_seconds: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Webhooks {
+    /// Also plain http, and addresses of this machine.
+    pub loopback_allowed: bool,
+    pub attempt_timeout_ms: u64,
+    pub in_flight_max: usize,
+    pub in_flight_per_webhook_max: usize,
+    pub pending_per_webhook_max: usize,
+    pub pending_max: usize,
+    pub ended_kept_per_webhook_max: usize,
+    pub ended_kept_seconds: u64,
+    pub per_agent_max: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -336,6 +352,23 @@ impl Default for X402 {
             tokens_open_per_agent_max: engine.tokens_open_per_agent_max,
             clock_jump_max_seconds: engine.clock_jump_max.as_secs(),
             outage_max_seconds: engine.outage_max.as_secs(),
+        }
+    }
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        let webhooks = webhooks::Options::default();
+        Webhooks {
+            loopback_allowed: webhooks.reach == webhooks::Reach::Development,
+            attempt_timeout_ms: milliseconds(webhooks.attempt_timeout),
+            in_flight_max: webhooks.in_flight_max,
+            in_flight_per_webhook_max: webhooks.in_flight_per_webhook_max,
+            pending_per_webhook_max: webhooks.pending_per_webhook_max,
+            pending_max: webhooks.pending_max,
+            ended_kept_per_webhook_max: webhooks.ended_kept_per_webhook_max,
+            ended_kept_seconds: webhooks.ended_kept.as_secs(),
+            per_agent_max: ledger::Rules::default().webhooks_per_agent_max,
         }
     }
 }

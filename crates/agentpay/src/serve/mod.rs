@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use webhooks::Webhooks;
 
 /// Time for "outcome unknown" to reach those who wait after the log has failed.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
@@ -82,14 +83,15 @@ async fn serve(
         }
     };
     telemetry.attach(engine.clone());
-    gateway.attach(engine.clone(), token_keys);
+    let webhooks = node::start_webhooks(config, owned, &engine).await?;
+    gateway.attach(engine.clone(), token_keys, webhooks.clone());
     control::serve(&owned.dir, errands(config, owned, &engine, &gateway))?;
     announcer.ready(begun.elapsed())?;
 
     let ended = tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "draining");
-            let drained = drain(config, face, &engine);
+            let drained = drain(config, face, &webhooks, &engine);
             tokio::select! {
                 drained = drained => drained,
                 signal = signals.next() => {
@@ -157,13 +159,14 @@ impl Face {
     }
 }
 
-/// Stop accepting, let requests finish, then the engine: sync, snapshot, close.
-async fn drain(config: &Config, face: Face, engine: &Engine) -> Result<(), Failure> {
+/// Stop accepting, let requests finish, stop sending, then the engine: sync, snapshot, close.
+async fn drain(config: &Config, face: Face, webhooks: &Webhooks, engine: &Engine) -> Result<(), Failure> {
     // Refused only when the front end has ended already.
     let _ = face.stop.send(());
     if let Ok(Err(error)) = face.serving.await {
         tracing::warn!(error = chain(&error), "front end did not end in order");
     }
+    webhooks.stop().await;
     match engine.shutdown(Duration::from_secs(config.process.drain_seconds)).await {
         Ok(generation) => {
             tracing::info!(snapshot = generation.id, covers = generation.summary.covers, "stopped");

@@ -44,6 +44,7 @@ pub(super) struct Gauges {
     key_files: Gauge,
     key_filters: Gauge,
     services: Gauge,
+    webhooks: Gauge,
     tokens: Gauge,
     timers: Gauge,
     deadlines_fired: Counter,
@@ -81,6 +82,7 @@ impl Gauges {
                 "agentpay_engine_services",
                 "Services of the marketplace, inactive ones included",
             ),
+            webhooks: described("agentpay_engine_webhooks_items", "Webhooks, disabled ones included"),
             tokens: described(
                 "agentpay_engine_tokens",
                 "Payment tokens in memory, open ones and those that ended lately",
@@ -122,6 +124,7 @@ impl Gauges {
         self.key_files.set(exact(now.key_files));
         self.key_filters.set(exact(now.key_filter_bytes));
         self.services.set(exact(now.services));
+        self.webhooks.set(exact(now.webhooks));
         self.tokens.set(exact(now.tokens));
         self.timers.set(exact(now.timers));
         self.deadlines_fired.absolute(now.deadlines_fired);

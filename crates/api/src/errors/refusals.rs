@@ -115,6 +115,13 @@ impl From<Denial> for Problem {
             Denial::WrongTokenStatus { status } => Self::new(Kind::WrongState)
                 .saying("The token's present state does not allow this step.")
                 .with_text("status", status.as_str()),
+            Denial::UnknownWebhook => {
+                Self::new(Kind::NotFound).saying("There is no such webhook that this key may see.")
+            }
+            Denial::TooManyWebhooks { limit } => Self::new(Kind::LimitReached)
+                .saying("The agent has as many webhooks as it may. Change or delete one of them.")
+                .with_text("rule", "too_many_webhooks")
+                .with("limit", Detail::Number(limit.into())),
             Denial::TooManyServices { limit } => Self::new(Kind::LimitReached)
                 .saying("The agent has as many services as it may. Change one of them instead.")
                 .with_text("rule", "too_many_services")
@@ -194,6 +201,8 @@ mod tests {
             (Denial::TokenUsed { status: TokenStatus::Settled }, 409, "TOKEN_ALREADY_USED"),
             (Denial::WrongTokenStatus { status: TokenStatus::Cancelled }, 409, "AP-1006"),
             (Denial::TooManyServices { limit: 9 }, 409, "AP-1006"),
+            (Denial::UnknownWebhook, 404, "AP-2002"),
+            (Denial::TooManyWebhooks { limit: 9 }, 409, "AP-1006"),
         ];
         for (denial, status, code) in table {
             let problem = Problem::from(denial.clone());

@@ -11,6 +11,7 @@ pub(crate) mod payments;
 pub(crate) mod services;
 pub(crate) mod tokens;
 pub(crate) mod wallets;
+pub(crate) mod webhooks;
 
 use ledger::{Currency, WalletId, WalletStatus};
 
@@ -19,6 +20,7 @@ use self::tokens::Step;
 use crate::{
     dispatch::Call,
     errors::Problem,
+    gateway::Attached,
     json::read::{Reader, Result},
     respond::Reply,
     routes::Operation,
@@ -61,6 +63,16 @@ pub(crate) async fn run(operation: Operation, call: &Call<'_>) -> std::result::R
         Operation::CancelToken => tokens::cancel(call).await,
         Operation::ReadToken => tokens::read(call).await,
         Operation::ListTokens => tokens::list(call).await,
+        Operation::ProveService => services::prove::prove(call).await,
+        Operation::CreateWebhook => webhooks::create(call).await,
+        Operation::ListWebhooks => webhooks::list(call),
+        Operation::ReadWebhook => webhooks::read(call),
+        Operation::ChangeWebhook => webhooks::change(call).await,
+        Operation::DeleteWebhook => webhooks::delete(call).await,
+        Operation::RotateWebhookSecret => webhooks::rotate(call).await,
+        Operation::TestWebhook => webhooks::deliveries::test(call).await,
+        Operation::ListDeliveries => webhooks::deliveries::list(call).await,
+        Operation::Redeliver => webhooks::deliveries::redeliver(call).await,
         Operation::PublishedKeys => Ok(tokens::published_keys(call)),
         Operation::TrialBalance => operator::trial_balance(call),
         Operation::Metrics => operator::metrics(call),
@@ -103,4 +115,9 @@ fn nothing(body: &[u8], headers: &http::HeaderMap) -> std::result::Result<(), Pr
     })?;
     // Setting a state twice is setting it once, so the key only has to be well-formed.
     crate::idempotency::key(headers, key).map(drop)
+}
+
+/// What came with the engine: routes like these are served once the gateway has it.
+fn attached<'r>(call: &Call<'r>) -> &'r Attached {
+    call.gateway.attached.get().expect("requests are served after attaching")
 }

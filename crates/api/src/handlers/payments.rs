@@ -194,7 +194,7 @@ pub(crate) async fn read(call: &Call<'_>) -> Result<Reply, Problem> {
 
 /// Who looks at a payment. What concerns the payer alone (its balance, its idempotency key) is not for the payee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Audience {
+pub(crate) enum Audience {
     Payer,
     Payee,
 }
@@ -222,7 +222,7 @@ pub(super) fn transaction(w: &mut Writer, transaction: &Transaction, audience: A
 
 /// Members of a payment. A first answer, a repeated one and a read go through here, from the same type, so that they
 /// are the same bytes.
-pub(super) fn receipt(w: &mut Writer, receipt: &PaymentReceipt, audience: Audience) {
+pub(crate) fn receipt(w: &mut Writer, receipt: &PaymentReceipt, audience: Audience) {
     members(w, Some(receipt.id), &receipt.payment, audience);
 }
 

@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header::CACHE_CONTROL};
 use ledger::{Amount, Denial, Timestamp, TokenClaims, TokenId, TokenStatus, WalletId};
 
 use super::{
+    attached,
     history::{next_cursor, page, range},
     nothing,
     payments::Audience,
@@ -20,7 +21,6 @@ use super::{
 use crate::{
     dispatch::Call,
     errors::{Kind, Problem},
-    gateway::Attached,
     idempotency::{self, Fingerprint},
     json::{
         read::{self, Reader, Slot},
@@ -36,11 +36,6 @@ use crate::{
 
 /// Where a provider finds the token of a call, and where it may put it when it asks about it.
 const PAYMENT_TOKEN: HeaderName = HeaderName::from_static("x-payment-token");
-
-/// What came with the engine: routes like these are served once the gateway has it.
-fn attached<'r>(call: &Call<'r>) -> &'r Attached {
-    call.gateway.attached.get().expect("requests are served after attaching")
-}
 
 /// A service call to pay for.
 #[derive(Debug)]
@@ -320,7 +315,7 @@ fn shown(call: &Call<'_>, view: &TokenView) -> Writer {
 }
 
 /// Members of a token, without its text: that is shown once, to the consumer.
-fn members(w: &mut Writer, view: &TokenView) {
+pub(crate) fn members(w: &mut Writer, view: &TokenView) {
     w.name("token_id").plain(view.id);
     w.name("status").plain(view.status.as_str());
     w.name("service_id").plain(view.service);
@@ -355,7 +350,7 @@ fn optional_time(w: &mut Writer, name: &'static str, at: Option<Timestamp>) {
 
 /// Members of a settled call as a payment. The consumer paid exactly the price; what the platform takes is the
 /// provider's matter.
-pub(super) fn settlement(w: &mut Writer, receipt: &SettlementReceipt, audience: Audience) {
+pub(crate) fn settlement(w: &mut Writer, receipt: &SettlementReceipt, audience: Audience) {
     w.name("id").plain(receipt.id);
     w.name("amount").amount(receipt.amount);
     w.name("fee").amount(Amount::ZERO);

@@ -184,7 +184,7 @@ pub(crate) async fn fund(call: &Call<'_>) -> Result<Reply, Problem> {
 }
 
 /// Members of a funding, whether it is new, repeated or read.
-pub(super) fn funding(w: &mut Writer, receipt: &FundReceipt) {
+pub(crate) fn funding(w: &mut Writer, receipt: &FundReceipt) {
     let funding = &receipt.funding;
     w.name("id").plain(receipt.id);
     w.name("type").plain("funding");

@@ -2,7 +2,8 @@
 //! what a URL costs finds the service that was registered for it.
 //!
 //! One spelling: scheme and host in lower case, no default port, `/` for an empty path, everything else as it was sent.
-//! Non-goals: the node calls none of these addresses, so nothing is resolved or fetched here.
+//! Non-goals: what may be called. Any address may be registered; the node itself calls one only to verify a service, and
+//! judges it then (`webhooks`).
 
 use std::fmt::Write as _;
 

@@ -8,12 +8,13 @@ use super::{
     message::Message,
     owner::{Agents, Owner},
 };
-use crate::shared::Shared;
+use crate::{shared::Shared, webhook::Webhooks};
 
 pub(super) struct DirectoryActor;
 
 pub(super) struct Arguments {
     pub(super) agents: Agents,
+    pub(super) webhooks: Webhooks,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -27,7 +28,7 @@ impl Actor for DirectoryActor {
         _: ActorRef<Message>,
         arguments: Arguments,
     ) -> Result<Owner, ActorProcessingErr> {
-        Ok(Owner::new(arguments.agents, arguments.shared))
+        Ok(Owner::new(arguments.agents, arguments.webhooks, arguments.shared))
     }
 
     async fn handle(
@@ -43,6 +44,9 @@ impl Actor for DirectoryActor {
                 let _ = reply.send(owner.forget_keys(below, after, limit));
             }
             Message::Rows { after, limit, reply } => drop(reply.send(owner.rows(after, limit))),
+            Message::WebhookRows { after, limit, reply } => {
+                drop(reply.send(owner.webhook_rows(after, limit)));
+            }
         }
         Ok(())
     }

@@ -9,15 +9,16 @@ use super::{
     message::Message,
     owner::Agents,
 };
-use crate::shared::Shared;
+use crate::{shared::Shared, webhook::Webhooks};
 
 #[derive(Clone)]
 pub(crate) struct Handle(ActorRef<Message>);
 
 impl Handle {
-    /// Starts the directory actor with the agents that recovery found.
-    pub(crate) async fn start(agents: Agents, shared: Arc<Shared>) -> Self {
-        let started = DirectoryActor::spawn(None, DirectoryActor, Arguments { agents, shared }).await;
+    /// Starts the directory actor with the agents and webhooks that recovery found.
+    pub(crate) async fn start(agents: Agents, webhooks: Webhooks, shared: Arc<Shared>) -> Self {
+        let arguments = Arguments { agents, webhooks, shared };
+        let started = DirectoryActor::spawn(None, DirectoryActor, arguments).await;
         let (actor, _) = started.expect("the directory actor has nothing that can fail at start");
         Self(actor)
     }

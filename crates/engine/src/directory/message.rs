@@ -3,7 +3,11 @@
 use ledger::{AgentId, Key, KeyId, OpenWalletCommand, Position, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::{release::Parked, views::NewAgent};
+use crate::{
+    release::Parked,
+    views::NewAgent,
+    webhook::{WebhookCommand, WebhookPlace, WebhookRows},
+};
 
 pub(crate) enum Message {
     /// A command from the face; its reply is parked until durable.
@@ -13,6 +17,8 @@ pub(crate) enum Message {
     ForgetKeys { below: u64, after: Option<AgentId>, limit: usize, reply: oneshot::Sender<Option<AgentId>> },
     /// Encoded snapshot rows of up to `limit` agents that follow `after`.
     Rows { after: Option<AgentId>, limit: usize, reply: oneshot::Sender<RowsReply> },
+    /// The same for webhooks.
+    WebhookRows { after: Option<WebhookPlace>, limit: usize, reply: oneshot::Sender<WebhookRows> },
 }
 
 pub(crate) enum Command {
@@ -26,6 +32,8 @@ pub(crate) enum Command {
     RevokeKey { agent: AgentId, key: KeyId, at: Timestamp },
     /// Add a runtime key and let the others expire.
     Rotate { agent: AgentId, key: Box<Key>, old_expire_at: Timestamp },
+    /// Create, change or end a webhook.
+    Webhook { agent: AgentId, command: Box<WebhookCommand> },
     /// The agent as it stands.
     Read(AgentId),
 }

@@ -1,4 +1,4 @@
-//! The directory of agents and keys: one actor decides about all of them; what authentication needs is published by
+//! The directory of agents, keys and webhooks: one actor decides about all of them; what authentication needs is published by
 //! the commit stream once it is durable.
 
 mod actor;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use journal::{Encode, RowRef, Scratch};
 use ledger::{
-    Agent, AgentCreated, AgentFact, AgentId, Decision, Fact, KeyPlace, KeyScope, OpenWalletCommand, Position,
-    Rules, WalletId,
+    Agent, AgentCreated, AgentFact, AgentId, Decision, Fact, KeyHash, KeyPlace, KeyScope, OpenWalletCommand,
+    Position, Rules, WalletId,
 };
 use wal::{Lsn, Refused};
 
@@ -17,6 +17,7 @@ use crate::{
     release::{Companion, Parked, Reply},
     shared::Shared,
     views::NewAgent,
+    webhook::{WebhookCommand, WebhookPlace, WebhookRows, Webhooks},
 };
 
 /// Every agent of the partition, in the order of their ids, so that a snapshot can walk them in steps.
@@ -24,13 +25,14 @@ pub(crate) type Agents = BTreeMap<AgentId, Agent>;
 
 pub(super) struct Owner {
     agents: Agents,
+    webhooks: Webhooks,
     shared: Arc<Shared>,
     scratch: Scratch,
 }
 
 impl Owner {
-    pub(super) fn new(agents: Agents, shared: Arc<Shared>) -> Self {
-        Self { agents, shared, scratch: Scratch::default() }
+    pub(super) fn new(agents: Agents, webhooks: Webhooks, shared: Arc<Shared>) -> Self {
+        Self { agents, webhooks, shared, scratch: Scratch::default() }
     }
 
     pub(super) fn carry_out(&mut self, command: Command, parked: Parked) {
@@ -40,6 +42,7 @@ impl Owner {
             Command::Create(new) => self.create(*new, parked),
             Command::Read(id) => self.read(id, parked),
             Command::OpenWallet { agent, command } => self.open_wallet(agent, command, parked),
+            Command::Webhook { agent, command } => self.webhook(agent, *command, parked),
             Command::AddKey { agent, key } => self.decide(agent, parked, |agent| {
                 map(ledger::decide_add_key(agent, *key, rules), AgentFact::KeyAdded)
             }),
@@ -80,6 +83,10 @@ impl Owner {
         reply
     }
 
+    pub(super) fn webhook_rows(&mut self, after: Option<WebhookPlace>, limit: usize) -> WebhookRows {
+        self.webhooks.rows(after, limit, &mut self.scratch)
+    }
+
     fn create(&mut self, new: NewAgent, parked: Parked) {
         let partition = self.shared.options.partition;
         let created = AgentCreated {
@@ -108,16 +115,44 @@ impl Owner {
 
     fn open_wallet(&mut self, id: AgentId, command: OpenWalletCommand, parked: Parked) {
         let shared = self.shared.clone();
-        if let Some(agent) = self.agents.get_mut(&id) {
-            let hash = || command.key.iter().map(|key| key.hash(KeyScope::OpenWallet)).collect();
-            if let Err(refusal) = shared.keys.recall(id.raw(), &mut agent.idempotency, hash) {
-                agent.idempotency.release_recalled();
-                return shared.release(agent.decided, parked, Reply::Refused(refusal));
-            }
-        }
+        let hash = command.key.as_ref().map(|key| key.hash(KeyScope::OpenWallet));
+        let Some(parked) = self.recall(id, hash, parked) else { return };
         self.decide(id, parked, |agent| {
             map(ledger::decide_open_wallet(agent, command, &shared.rules), AgentFact::WalletOpened)
         });
+        self.release_recalled(id);
+    }
+
+    fn webhook(&mut self, id: AgentId, command: WebhookCommand, parked: Parked) {
+        let hash = command.key().map(|(key, scope)| key.hash(scope));
+        let Some(parked) = self.recall(id, hash, parked) else { return };
+        let decision = match self.agents.get(&id) {
+            Some(agent) => self.webhooks.decide(agent, command, &self.shared.rules),
+            None => return parked.release(Reply::Refused(Refusal::UnknownAgent)),
+        };
+        match decision {
+            Some(decision) => self.decide(id, parked, |_| decision),
+            None => {
+                let decided = self.agents.get(&id).map_or(Position::ZERO, |agent| agent.decided);
+                self.shared.release(decided, parked, Reply::Done);
+            }
+        }
+        self.release_recalled(id);
+    }
+
+    /// Brings a key that was moved to disk back for one decision; `None` when that failed, which was answered.
+    fn recall(&mut self, id: AgentId, hash: Option<KeyHash>, parked: Parked) -> Option<Parked> {
+        let Some(agent) = self.agents.get_mut(&id) else { return Some(parked) };
+        let hashes = || hash.into_iter().collect();
+        let Err(refusal) = self.shared.keys.recall(id.raw(), &mut agent.idempotency, hashes) else {
+            return Some(parked);
+        };
+        agent.idempotency.release_recalled();
+        self.shared.release(agent.decided, parked, Reply::Refused(refusal));
+        None
+    }
+
+    fn release_recalled(&mut self, id: AgentId) {
         if let Some(agent) = self.agents.get_mut(&id) {
             agent.idempotency.release_recalled();
         }
@@ -153,6 +188,9 @@ impl Owner {
         let before = agent.idempotency.len();
         let applied = apply_agent_fact(agent, fact, lsn);
         assert!(applied, "a new record is above everything decided before");
+        if let AgentFact::WebhookChanged(changed) = fact {
+            self.webhooks.apply(changed, Position::new(lsn.get()));
+        }
         remember_agent_fact(agent, fact, lsn, &self.shared.rules);
         self.shared.keys.count(before, agent.idempotency.len());
     }
@@ -175,12 +213,19 @@ pub(crate) fn apply_agent_fact(agent: &mut Agent, fact: &AgentFact, lsn: Lsn) ->
 
 /// The keys that the record at `lsn` uses, for its agent to remember. Live and in replay.
 pub(crate) fn remember_agent_fact(agent: &mut Agent, fact: &AgentFact, lsn: Lsn, rules: &Rules) {
-    if let AgentFact::WalletOpened(opened) = fact {
-        opened.for_each_key(|hash, fingerprint, item| {
-            let place = KeyPlace { lsn: lsn.get(), item };
-            let retention_ms = rules.idempotency_retention_ms;
-            agent.idempotency.remember(hash, place, fingerprint, opened.at, retention_ms);
-        });
+    let mut remember = |at, hash, fingerprint, item| {
+        let place = KeyPlace { lsn: lsn.get(), item };
+        let retention_ms = rules.idempotency_retention_ms;
+        agent.idempotency.remember(hash, place, fingerprint, at, retention_ms);
+    };
+    match fact {
+        AgentFact::WalletOpened(opened) => {
+            opened.for_each_key(|hash, fingerprint, item| remember(opened.at, hash, fingerprint, item));
+        }
+        AgentFact::WebhookChanged(changed) => {
+            changed.for_each_key(|hash, fingerprint, item| remember(changed.at, hash, fingerprint, item));
+        }
+        AgentFact::KeyAdded(_) | AgentFact::KeyRevoked(_) | AgentFact::KeysRotated(_) => {}
     }
 }
 
@@ -196,6 +241,7 @@ pub(crate) fn forget_keys(keys: &Keys, agent: &mut Agent, below: u64) {
 fn reply_of(fact: &AgentFact) -> Reply {
     match fact {
         AgentFact::WalletOpened(opened) => Reply::Opened(Box::new(opened.clone())),
+        AgentFact::WebhookChanged(changed) => Reply::Webhook(Box::new(changed.clone())),
         AgentFact::KeyAdded(_) | AgentFact::KeyRevoked(_) | AgentFact::KeysRotated(_) => Reply::Done,
     }
 }

@@ -82,7 +82,20 @@ impl Engine {
         at: Timestamp,
     ) -> Result<ServiceView, Refusal> {
         let permit = self.admit(&Arc::default(), 1)?;
-        let asked = |shared: &Shared, seat| shared.services.judge(id, verified, at, shared, seat);
+        let asked = |shared: &Shared, seat| shared.services.judge(id, verified, None, at, shared, seat);
+        self.changed(id, permit, asked).await
+    }
+
+    /// Records that a service was found to be its provider's at this URL, unless it has another one by now.
+    pub async fn verify_service_at(
+        &self,
+        id: ServiceId,
+        endpoint_url: &str,
+        at: Timestamp,
+    ) -> Result<ServiceView, Refusal> {
+        let permit = self.admit(&Arc::default(), 1)?;
+        let asked =
+            |shared: &Shared, seat| shared.services.judge(id, true, Some(endpoint_url), at, shared, seat);
         self.changed(id, permit, asked).await
     }
 

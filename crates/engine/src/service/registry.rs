@@ -153,11 +153,12 @@ impl Services {
         state.conclude(id, decision, shared, seat)
     }
 
-    /// Records an operator's word on a service.
+    /// Records an operator's word on a service, or what was found at its URL: then only while that is its URL.
     pub(super) fn judge(
         &self,
         id: ServiceId,
         verified: bool,
+        only_at: Option<&str>,
         at: Timestamp,
         shared: &Shared,
         seat: Seat,
@@ -166,6 +167,9 @@ impl Services {
         let Some(service) = state.services.get(&id) else {
             return answer(shared, Position::ZERO, seat, refused(Denial::UnknownService));
         };
+        if only_at.is_some_and(|url| service.terms.endpoint_url.as_deref() != Some(url)) {
+            return state.conclude(id, Ok(None), shared, seat);
+        }
         let decision = Ok(decide_verified(service, verified, at));
         state.conclude(id, decision, shared, seat)
     }

@@ -237,7 +237,12 @@ impl Engine {
     }
 
     /// A token that has ended and is found in the log only.
-    async fn closed_token(&self, id: Position) -> Result<Token, Refusal> {
+    /// A token as the record of its end left it.
+    pub(crate) fn closed_view(&self, id: Position, token: &Token) -> TokenView {
+        view_of(self.shared(), id, token)
+    }
+
+    pub(crate) async fn closed_token(&self, id: Position) -> Result<Token, Refusal> {
         let Some(end) = self.reads().token_end(id).await? else { return Err(Denial::UnknownToken.into()) };
         match self.reads().fact(end.get()).await? {
             Fact::TokenEnded(ended) if ended.token == id => Ok(ended.token(end)),

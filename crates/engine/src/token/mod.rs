@@ -13,3 +13,4 @@ mod view;
 pub(crate) use owner::{Lapse, Owner};
 pub(crate) use tokens::Tokens;
 pub use view::{Authorize, TokenFilter, TokenView, VerifiedToken, VerifyToken};
+pub(crate) use view::{view_after, view_reserved};

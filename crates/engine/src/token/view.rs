@@ -88,7 +88,7 @@ pub(super) fn view_of(shared: &Shared, id: Position, token: &Token) -> TokenView
 }
 
 /// The token as `step` left it, whatever has happened since: the first answer and every repetition of it.
-pub(super) fn view_after(shared: &Shared, id: Position, token: &Token, step: &Step) -> TokenView {
+pub(crate) fn view_after(shared: &Shared, id: Position, token: &Token, step: &Step) -> TokenView {
     let (_, status) = step.edge();
     let mut times = token.times();
     if status.is_open() {
@@ -104,7 +104,7 @@ pub(super) fn view_after(shared: &Shared, id: Position, token: &Token, step: &St
 }
 
 /// The token as its reservation left it.
-pub(super) fn view_reserved(shared: &Shared, id: Position, fact: &ledger::TokenReserved) -> TokenView {
+pub(crate) fn view_reserved(shared: &Shared, id: Position, fact: &ledger::TokenReserved) -> TokenView {
     let token = Token::reserved(fact, id);
     view(shared, id, &token, token.status, token.times(), &Outages::default())
 }

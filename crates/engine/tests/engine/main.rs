@@ -26,3 +26,4 @@ mod token_races;
 mod token_time;
 mod tokens;
 mod visibility;
+mod webhooks;

@@ -38,6 +38,7 @@ fn check(bytes: &[u8]) -> bool {
             }
             Row::Service(service) => assert!(service.trust.score() <= 100),
             Row::Outages(outages) => drop(outages.extend(ledger::Timestamp::from_millis(0), u64::MAX)),
+            Row::Webhook(webhook) => assert!(!webhook.events.is_empty()),
             Row::Agent(_) | Row::Spilled(_) => {}
         }
     }
@@ -129,11 +130,11 @@ fn other_versions_and_kinds_are_named() {
         assert_eq!(decode_row(&payload), Err(Error::UnknownVersion { version }));
     }
     payload[0] = 1;
-    for kind in [0, 16, 128, 129, 134, 255] {
+    for kind in [0, 17, 128, 129, 135, 255] {
         payload[1] = kind;
         assert_eq!(decode(&payload), Err(Error::UnknownKind { kind }));
     }
-    for kind in [0, 7, 128, 135, 255] {
+    for kind in [0, 7, 128, 136, 255] {
         payload[1] = kind;
         assert_eq!(decode_row(&payload), Err(Error::UnknownKind { kind }));
     }
@@ -193,6 +194,11 @@ fn tokens_services_and_outages_that_nobody_meant_are_named() {
     impossible(ledger::TrustChanged { score: 101, ..trust }, "score");
     let (from, at) = (ledger::Timestamp::from_millis(2), ledger::Timestamp::from_millis(1));
     impossible(ledger::ClockFact::Outage { from, at, cause: ledger::OutageCause::Down }, "outage");
+    let webhook = crate::webhook_samples::changed(ledger::WebhookChange::Patched);
+    impossible(ledger::WebhookChanged { events: Vec::new(), ..webhook.clone() }, "number of filters");
+    let many = vec!["a.b".into(); ledger::WEBHOOK_EVENTS_MAX + 1];
+    impossible(ledger::WebhookChanged { events: many, ..webhook.clone() }, "number of filters");
+    impossible(ledger::WebhookChanged { key: samples::key("k"), ..webhook }, "idempotency key");
 }
 
 #[test]

@@ -226,6 +226,7 @@ pub(crate) fn facts() -> Vec<(&'static str, Fact)> {
     .into_iter()
     .chain(token_facts())
     .chain(service_facts())
+    .chain(crate::webhook_samples::facts())
     .collect()
 }
 
@@ -485,5 +486,6 @@ pub(crate) fn rows() -> Vec<(&'static str, Row)> {
     .into_iter()
     .chain(token_rows())
     .chain(service_rows())
+    .chain(crate::webhook_samples::rows())
     .collect()
 }

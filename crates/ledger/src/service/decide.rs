@@ -103,7 +103,7 @@ pub fn decide_patch(
     }))
 }
 
-/// Decides an operator's word on a service; `None` when it is said already.
+/// Decides whether a service counts as verified; `None` when that is said already.
 pub fn decide_verified(service: &Service, verified: bool, at: Timestamp) -> Option<ServiceChanged> {
     (service.verified != verified)
         .then(|| ServiceChanged { verified, ..changed(service, ServiceChange::Judged, at) })

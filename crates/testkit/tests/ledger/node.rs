@@ -405,7 +405,9 @@ impl State {
                 Row::Agent(agent) => drop(state.agents.insert(agent.id, agent)),
                 Row::Totals(totals, position) => (state.totals, state.posted) = (totals, position),
                 Row::Spilled(_) => unreachable!("this node keeps all keys in memory"),
-                Row::Token(..) | Row::Service(_) | Row::Outages(_) => unreachable!("{NO_CALLS}"),
+                Row::Token(..) | Row::Service(_) | Row::Outages(_) | Row::Webhook(_) => {
+                    unreachable!("{NO_CALLS}")
+                }
             }
         }
         state

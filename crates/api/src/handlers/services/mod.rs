@@ -1,5 +1,6 @@
-//! Services: registration, browsing, changes, verification by operators, and what a protected URL costs.
+//! Services: registration, browsing, changes, verification, and what a protected URL costs.
 
+pub(crate) mod prove;
 mod request;
 
 use engine::{Refusal, ServiceView};
@@ -187,7 +188,7 @@ fn service(call: &Call<'_>, view: &ServiceView) -> Writer {
 }
 
 /// Members of a service wherever one is shown whole.
-fn members(w: &mut Writer, view: &ServiceView) {
+pub(crate) fn members(w: &mut Writer, view: &ServiceView) {
     summary(w, view);
     w.name("wallet_id").plain(view.wallet);
     w.name("metadata").raw(view.terms.metadata.as_deref());

@@ -179,6 +179,10 @@ impl Node {
         self.runtime.as_ref().expect("present until the node goes").spawn(work)
     }
 
+    pub(crate) fn runtime(&self) -> tokio::runtime::Handle {
+        self.runtime.as_ref().expect("present until the node goes").handle().clone()
+    }
+
     /// An agent with one wallet in dollars.
     pub(crate) fn party(&self, name: &str) -> Party {
         self.party_with_keys(name, Vec::new())

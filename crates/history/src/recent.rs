@@ -150,7 +150,8 @@ mod tests {
         let room = |part: &Recent| (part.nodes.capacity(), part.values.capacity(), part.newest.capacity());
         let before = room(&part);
         let mut again = Recent::behind_in(part.watermark(), part);
-        assert!(again.is_empty() && again.len() == 0);
+        assert!(again.is_empty());
+        assert_eq!(again.len(), 0);
         assert!((0..1_000_u64).all(|n| again.of(wallet(n)).next().is_none()));
         for n in 0..1_000_u64 {
             again.push(wallet(2_000 + n), EntryKey { lsn: 64 + n, item: 0 }, &value());

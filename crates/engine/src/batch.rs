@@ -17,7 +17,7 @@ use crate::{
     registry::Handed,
     release::{Decided, Delivery, Reply, Requester, Seat, Undelivered},
     views::{Answer, Caller, PayBatch, PaymentReceipt},
-    wallet::Command,
+    wallet::{Asked, Command},
 };
 
 type ItemResult = Result<Answer<PaymentReceipt>, Refusal>;
@@ -178,13 +178,15 @@ async fn gather(
     commands: Vec<(WalletId, Command)>,
     permit: Permit,
 ) -> Result<(Vec<Reply>, Delivery<'_>), Refusal> {
-    engine.shared().keys.warm(commands.iter().map(|(payer, command)| (*payer, command))).await;
+    let mut commands: Vec<(WalletId, Asked)> =
+        commands.into_iter().map(|(payer, command)| (payer, command.into())).collect();
+    engine.shared().keys.warm(commands.iter_mut().map(|(payer, asked)| (*payer, asked))).await;
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let mut replies = Vec::with_capacity(commands.len());
     let mut queued = Vec::new();
     let mut last = Position::ZERO;
-    for (place, (payer, command)) in commands.into_iter().enumerate() {
-        replies.push(match engine.hand(payer, command, Seat::default()) {
+    for (place, (payer, asked)) in commands.into_iter().enumerate() {
+        replies.push(match engine.hand(payer, asked, Seat::default()) {
             Ok(Handed::Decided(Decided { reply, position })) => {
                 last = last.max(position);
                 reply

@@ -46,7 +46,7 @@ use crate::{
         Answer, Caller, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, PayBatch, PaymentReceipt,
         TrialBalance, WalletView,
     },
-    wallet::{Command, preview},
+    wallet::{Asked, Command, preview},
     webhook::PublishedWebhooks,
 };
 
@@ -436,10 +436,11 @@ impl Engine {
         command: Command,
         permit: Permit,
     ) -> Result<(Reply, Delivery<'_>), Refusal> {
-        self.0.shared.keys.warm(std::iter::once((id, &command))).await;
+        let mut asked = Asked::from(command);
+        self.0.shared.keys.warm(std::iter::once((id, &mut asked))).await;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let (reply, position) =
-            match self.hand(id, command, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {
+            match self.hand(id, asked, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {
                 Handed::Decided(Decided { reply, position }) => (reply, position),
                 // An actor's reply comes through the log.
                 Handed::Queued(receiver) => (settled(receiver.await)?, Position::ZERO),
@@ -449,10 +450,10 @@ impl Engine {
     }
 
     /// Gives a command to a wallet's owner.
-    pub(crate) fn hand(&self, id: WalletId, command: Command, seat: Seat) -> Result<Handed, Refusal> {
+    pub(crate) fn hand(&self, id: WalletId, asked: Asked, seat: Seat) -> Result<Handed, Refusal> {
         let shared = &self.0.shared;
         let max = usize::try_from(shared.options.in_flight_per_wallet_max).unwrap_or(usize::MAX);
-        match shared.registry.hand(id, command, seat, max, shared) {
+        match shared.registry.hand(id, asked, seat, max, shared) {
             Handed::Full => Err(Refusal::TooManyInFlight),
             Handed::Unknown => Err(Denial::UnknownWallet.into()),
             handed => Ok(handed),

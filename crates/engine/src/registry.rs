@@ -27,7 +27,7 @@ use crate::{
     release::{Decided, Parked, Reply, Requester, Seat},
     sharded::{Place, ShardedMap},
     shared::Shared,
-    wallet::{Command, Handle, Inbox, Owner, RowFacts, RowReply, Work},
+    wallet::{Asked, Handle, Inbox, Owner, RowFacts, RowReply, Work},
 };
 
 enum Slot {
@@ -127,7 +127,7 @@ impl Registry {
     pub(crate) fn hand(
         &self,
         id: WalletId,
-        command: Command,
+        asked: Asked,
         seat: Seat,
         max: usize,
         shared: &Arc<Shared>,
@@ -142,13 +142,13 @@ impl Registry {
         let handed = self.slots.contend(id, |slot, waited| match slot {
             Slot::AtRest(wallet) if !planned && !is_contended(wallet, waited) => {
                 let decided = wallet
-                    .change(|wallet| Owner { id, wallet, shared }.carry_out(command, Requester::Here(seat)));
+                    .change(|wallet| Owner { id, wallet, shared }.carry_out(asked, Requester::Here(seat)));
                 Handed::Decided(decided.expect("the requester is on this task"))
             }
             slot => {
                 let handle = self.activate(id, slot, shared);
                 let (to, receiver) = oneshot::channel();
-                let work = Work::Command(command, Parked { to, permit: seat.permit });
+                let work = Work::Command(asked, Parked { to, permit: seat.permit });
                 match handle.push(work, max) {
                     Ok(()) => Handed::Queued(receiver),
                     Err(_) => Handed::Full,

@@ -185,11 +185,12 @@ impl KeyStore {
         Ok(None)
     }
 
-    /// Whether [`Self::find`] would have to read from disk. For warming up the page it needs, off the hot path.
-    pub fn may_hold(&self, owner: u128, hash: KeyHash) -> bool {
+    /// Whether [`Self::find`] would answer "nowhere" without reading from disk.
+    pub fn is_absent(&self, owner: u128, hash: KeyHash, needed: u64) -> bool {
         let runs = self.runs.read().clone();
         let name = Name::of(owner, hash);
-        runs.keys > 0 && runs.runs.iter().any(|run| !run.holds_filter() || run.may_hold(name).unwrap_or(true))
+        let may_hold = |run: &Run| !run.holds_filter() || run.may_hold(name).unwrap_or(true);
+        runs.covers >= needed && (runs.keys == 0 || !runs.runs.iter().any(may_hold))
     }
 
     /// Whether there is any key here at all.

@@ -144,7 +144,7 @@ impl Owner {
     fn recall(&mut self, id: AgentId, hash: Option<KeyHash>, parked: Parked) -> Option<Parked> {
         let Some(agent) = self.agents.get_mut(&id) else { return Some(parked) };
         let hashes = || hash.into_iter().collect();
-        let Err(refusal) = self.shared.keys.recall(id.raw(), &mut agent.idempotency, hashes) else {
+        let Err(refusal) = self.shared.keys.recall(id.raw(), &mut agent.idempotency, 0, hashes) else {
             return Some(parked);
         };
         agent.idempotency.release_recalled();

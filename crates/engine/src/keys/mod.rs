@@ -28,7 +28,7 @@ use wal::{Lsn, Reader};
 pub(crate) use gather::GatherError;
 pub(crate) use spiller::Spiller;
 
-use crate::{refusal::Refusal, wallet::Command};
+use crate::{refusal::Refusal, wallet::Asked};
 
 /// Keys by which the bound may be passed before nothing is taken any more, when the bound itself is lower: what comes in
 /// at full speed while some are moved.
@@ -127,14 +127,16 @@ impl Keys {
 
     /// Brings the keys that a command carries into its owner's memory for the length of one decision, where they are on
     /// disk. To be called by whoever holds the owner exclusively; [`IdempotencyKeys::release_recalled`] ends it.
+    /// `absent_below`: what [`Self::warm`] found out. The floor may have moved since, and more is on disk then.
     pub(crate) fn recall(
         &self,
         owner: u128,
         held: &mut IdempotencyKeys,
+        absent_below: u64,
         hashes: impl FnOnce() -> Vec<KeyHash>,
     ) -> Result<(), Refusal> {
         let floor = self.floor();
-        let Some(store) = self.store.as_ref().filter(|_| floor > 0) else { return Ok(()) };
+        let Some(store) = self.store.as_ref().filter(|_| floor > absent_below) else { return Ok(()) };
         for hash in hashes() {
             if held.find(hash).is_some() {
                 continue;
@@ -153,14 +155,19 @@ impl Keys {
     }
 
     /// Looks up what these commands may have to look up on disk, so that their owners, who do it again, find it in the
-    /// page cache and hold nobody up. One trip to a blocking thread for all of them.
-    pub(crate) async fn warm(self: &Arc<Self>, commands: impl Iterator<Item = (WalletId, &Command)>) {
+    /// page cache and hold nobody up; the others, nearly all, need not look. One trip to a blocking thread for all of them.
+    pub(crate) async fn warm(self: &Arc<Self>, commands: impl Iterator<Item = (WalletId, &mut Asked)>) {
+        // Read before the runs are: they cover all below it.
         let floor = self.floor();
         let Some(store) = self.store.as_ref().filter(|_| floor > 0) else { return };
         let mut wanted = Vec::new();
-        for (wallet, command) in commands {
-            let hashes = command.key_hashes().into_iter().map(|hash| (wallet.raw(), hash));
-            wanted.extend(hashes.filter(|(owner, hash)| store.may_hold(*owner, *hash)));
+        for (wallet, asked) in commands {
+            let before = wanted.len();
+            let hashes = asked.command.key_hashes().into_iter().map(|hash| (wallet.raw(), hash));
+            wanted.extend(hashes.filter(|(owner, hash)| !store.is_absent(*owner, *hash, floor)));
+            if wanted.len() == before {
+                asked.absent_below = floor;
+            }
         }
         if wanted.is_empty() {
             return;
@@ -300,5 +307,82 @@ impl Keys {
     fn expired(&self, now: Timestamp) -> Timestamp {
         let retention = i64::try_from(self.retention_ms).unwrap_or(i64::MAX);
         Timestamp::from_millis(now.millis().saturating_sub(retention))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use idempotency::SpilledKey;
+    use ledger::{AgentId, BatchCommand, KeyPlace, KeyScope, KeyUse};
+
+    use super::*;
+    use crate::wallet::Command;
+
+    const WALLET: WalletId = WalletId::new(0, 7);
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn key(text: &str) -> KeyUse {
+        KeyUse { text: text.into(), fingerprint: 1 }
+    }
+
+    fn hash(text: &str) -> KeyHash {
+        key(text).hash(KeyScope::Batch)
+    }
+
+    fn asked(text: &str) -> Asked {
+        let caller = AgentId::from_raw(1);
+        let batch = BatchCommand {
+            caller,
+            payer: WALLET,
+            items: Vec::new(),
+            atomic: false,
+            key: Some(key(text)),
+            at: at(0),
+        };
+        Asked::from(Command::Batch(batch))
+    }
+
+    /// Keys of the records of `from..to` go to disk, and their owner may forget them.
+    fn spill(keys: &Keys, from: u64, to: u64, texts: &[&str]) {
+        let place = KeyPlace { lsn: from, item: 0 };
+        let spilled = |text: &&str| SpilledKey {
+            owner: WALLET.raw(),
+            hash: hash(text),
+            place,
+            fingerprint: 1,
+            at: at(1_000),
+        };
+        let spilled: Vec<SpilledKey> = texts.iter().map(spilled).collect();
+        keys.store.as_ref().expect("it has one").add(from, to, &spilled, &mut || ()).expect("it is written");
+        keys.raise_floor(to);
+    }
+
+    fn is_found(keys: &Keys, asked: &Asked, text: &str) -> bool {
+        let mut held = IdempotencyKeys::default();
+        let hashes = || asked.command.key_hashes();
+        keys.recall(WALLET.raw(), &mut held, asked.absent_below, hashes).expect("the store can be read");
+        held.find(hash(text)).is_some()
+    }
+
+    #[tokio::test]
+    async fn what_was_absent_is_looked_for_again_once_more_is_on_disk() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = KeyOptions { directory: Some(directory.path().to_owned()), ..KeyOptions::default() };
+        let keys = Arc::new(Keys::open(&options, &Rules::default()).expect("it opens"));
+        spill(&keys, 0, 100, &["old"]);
+
+        let (mut old, mut new) = (asked("old"), asked("new"));
+        keys.warm([(WALLET, &mut old), (WALLET, &mut new)].into_iter()).await;
+        assert_eq!(old.absent_below, 0, "it is there");
+        assert!(is_found(&keys, &old, "old"));
+        assert_eq!(new.absent_below, 100);
+        assert!(!is_found(&keys, &new, "new"));
+
+        // Between the look and the decision another request uses the key, and its record goes to disk.
+        spill(&keys, 100, 200, &["new"]);
+        assert!(is_found(&keys, &new, "new"));
     }
 }

@@ -86,8 +86,8 @@ impl State {
         let mut rest = false;
         for work in self.work.drain(..) {
             match work {
-                Work::Command(command, parked) => {
-                    let here = owner.carry_out(command, Requester::There(parked));
+                Work::Command(asked, parked) => {
+                    let here = owner.carry_out(asked, Requester::There(parked));
                     assert!(here.is_none(), "the requester is on another task");
                 }
                 Work::Row(reply) => owner.row(reply),

@@ -11,7 +11,7 @@ use crate::release::Parked;
 /// One piece of work in a wallet's inbox.
 pub(crate) enum Work {
     /// A command from the face; its reply is parked until durable.
-    Command(Command, Parked),
+    Command(Asked, Parked),
     /// The wallet's snapshot row, as it stands now.
     Row(oneshot::Sender<RowReply>),
     /// Forget the idempotency keys of this part that are on disk; the parts behind it follow by themselves.
@@ -38,6 +38,19 @@ pub(crate) struct RowFacts {
 impl RowFacts {
     pub(crate) fn of(wallet: &WalletFields<'_>) -> Self {
         Self { decided: wallet.decided, currency: wallet.currency, total: wallet.total() }
+    }
+}
+
+/// A command, with what is known of its keys before its owner looks.
+pub(crate) struct Asked {
+    pub(crate) command: Command,
+    /// Those who keep keys on disk have none of this command's below this position.
+    pub(crate) absent_below: u64,
+}
+
+impl From<Command> for Asked {
+    fn from(command: Command) -> Self {
+        Self { command, absent_below: 0 }
     }
 }
 

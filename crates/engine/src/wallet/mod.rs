@@ -10,5 +10,5 @@ mod owner;
 
 pub(crate) use handle::Handle;
 pub(crate) use inbox::Inbox;
-pub(crate) use message::{Command, RowFacts, RowReply, Work};
+pub(crate) use message::{Asked, Command, RowFacts, RowReply, Work};
 pub(crate) use owner::{Owner, apply_own, preview, remember_own};

@@ -14,7 +14,7 @@ use ledger::{
 use tokio::sync::oneshot;
 use wal::Lsn;
 
-use super::message::{Command, RowFacts, RowReply};
+use super::message::{Asked, Command, RowFacts, RowReply};
 use crate::{
     release::{Companion, Decided, Reply, Requester},
     shared::Shared,
@@ -35,9 +35,11 @@ thread_local! {
 
 impl Owner<'_> {
     /// Carries a command out. What a requester on this task gets is returned; others get it through the log.
-    pub(crate) fn carry_out(&mut self, command: Command, requester: Requester) -> Option<Decided> {
+    pub(crate) fn carry_out(&mut self, asked: Asked, requester: Requester) -> Option<Decided> {
+        let Asked { command, absent_below } = asked;
         let keys = &self.shared.keys;
-        let recalled = keys.recall(self.id.raw(), &mut self.wallet.keys, || command.key_hashes());
+        let hashes = || command.key_hashes();
+        let recalled = keys.recall(self.id.raw(), &mut self.wallet.keys, absent_below, hashes);
         let decided = match recalled {
             Ok(()) => self.decide(command, requester),
             Err(refusal) => self.answer(requester, Reply::Refused(refusal)),

@@ -44,7 +44,7 @@ impl RowFacts {
 /// A command, with what is known of its keys before its owner looks.
 pub(crate) struct Asked {
     pub(crate) command: Command,
-    /// Those who keep keys on disk have none of this command's below this position.
+    /// None of its keys was used by a record below this position and is on disk.
     pub(crate) absent_below: u64,
 }
 

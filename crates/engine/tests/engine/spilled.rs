@@ -1,8 +1,14 @@
 //! Idempotency keys that have no room in memory: the verdicts are the same, whatever was moved, lost or damaged.
 
-use std::{fs, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use engine::{Answer, OpenWallet, PayBatch, PaymentReceipt, Refusal, StartError};
+use engine::{Answer, Engine, OpenWallet, PayBatch, PaymentReceipt, Refusal, StartError};
 use ledger::{BatchItem, Denial};
 use testkit::Random;
 use wal::testing::MemoryStorage;
@@ -242,6 +248,14 @@ fn every_kind_of_key_is_found_on_disk() {
     check(&setup.start());
 }
 
+/// Gives up after a while: the test then says that no keys did move.
+async fn until_keys_are_on_disk(engine: &Engine) {
+    let patience = Instant::now() + Duration::from_secs(30);
+    while engine.gauges().keys_on_disk == 0 && Instant::now() < patience {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Keys move while they are used: many tasks pay under few keys, again and again. Each key has one effect.
 #[test]
 fn keys_that_move_while_they_are_used_have_one_effect() {
@@ -260,13 +274,9 @@ fn keys_that_move_while_they_are_used_have_one_effect() {
             let mut random = Random::new(seed.wrapping_add(task));
             node.spawn(async move {
                 for step in 0..KEYS {
-                    // On a busy machine the thread that moves keys may not have had its turn yet.
-                    let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
-                    while step == KEYS / 4
-                        && engine.gauges().keys_on_disk == 0
-                        && std::time::Instant::now() < patience
-                    {
-                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                    // On a busy machine the thread that moves keys may not have had its turn before the end.
+                    if step == KEYS / 4 {
+                        until_keys_are_on_disk(&engine).await;
                     }
                     // Mostly a key that others use about now, sometimes an old one.
                     let number = if random.chance(70) { step } else { random.below(step + 1) };

@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result};
 use loadtest::{
-    Market, Mix, Payer, Payments, Plan, Population, PopulationSpec, Roster, Shape, Target, Traffic,
-    TrafficSpec, Unwatched, Weights, nanos, run,
+    Market, Mix, Payer, Payments, Plan, Roster, Shape, Target, Traffic, TrafficSpec, Unwatched, Weights,
+    nanos, run,
 };
 use serde_json::json;
 
-use super::{AGENTS, Bed, FUNDS, SETUP_CONNECTIONS, Settings, WALLETS, answer_bytes, clean, program};
+use super::{Bed, FUNDS, SETUP_CONNECTIONS, Settings, answer_bytes, clean, program};
 use crate::report::Row;
 use crate::server::Server;
 use crate::summary::Summary;
@@ -22,13 +22,7 @@ const RATIO_TARGET: f64 = 0.5;
 pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     let bed = Bed::start(settings)?;
     let target = bed.target().clone();
-    let spec = PopulationSpec {
-        agents: AGENTS,
-        wallets_per_agent: WALLETS / AGENTS,
-        fund: Some(FUNDS.to_owned()),
-        connections: SETUP_CONNECTIONS,
-    };
-    let population = Population::create(&target, &spec)?;
+    let population = bed.population()?;
     let payers = Payer::all(&population);
     let body_bytes = answer_bytes(&target, &payers, settings.seed)?;
     let floor = Server::floor(&program(settings, "floor")?, &settings.work_dir, body_bytes)?;

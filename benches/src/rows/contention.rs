@@ -1,12 +1,10 @@
 //! One hot payer, and one hot payee (a merchant whom everybody pays), beside uniform load.
 
 use anyhow::{Context, Result};
-use loadtest::{
-    Market, Mix, Plan, Population, PopulationSpec, Roster, Shape, Traffic, TrafficSpec, nanos, run,
-};
+use loadtest::{Market, Mix, Plan, Roster, Shape, Traffic, TrafficSpec, nanos, run};
 use serde_json::json;
 
-use super::{AGENTS, Bed, FUNDS, SETUP_CONNECTIONS, Settings, WALLETS, clean};
+use super::{Bed, FUNDS, Settings, WALLETS, clean};
 use crate::report::Row;
 use crate::summary::Summary;
 
@@ -16,13 +14,7 @@ const RATIO_TARGET: f64 = 0.9;
 
 pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     let bed = Bed::start(settings)?;
-    let spec = PopulationSpec {
-        agents: AGENTS,
-        wallets_per_agent: WALLETS / AGENTS,
-        fund: Some(FUNDS.to_owned()),
-        connections: SETUP_CONNECTIONS,
-    };
-    let roster = Roster::new(&Population::create(bed.target(), &spec)?);
+    let roster = Roster::new(&bed.population()?);
     let shapes = [Shape::Uniform, Shape::OneHotPayee, Shape::OneHotPayer];
     let mut rates = shapes.map(|_| Vec::new());
     for round in 0..settings.rounds {

@@ -1,6 +1,7 @@
 //! Latency at half of the node's top rate, open loop, against the p99 of one fdatasync on the same disk.
 
 use anyhow::Result;
+use hdrhistogram::Histogram;
 use loadtest::{Payments, Plan, run};
 use serde_json::json;
 
@@ -39,28 +40,14 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
 
     let mut sync = before.latency.clone();
     sync.add(&after.latency)?;
-    let millis = |nanos: u64| nanos as f64 / 1e6;
-    let at = |quantile| millis(outcome.latency.value_at_quantile(quantile));
-    let sync_at = |quantile| millis(sync.value_at_quantile(quantile));
-    let ratio = at(0.99) / sync_at(0.99);
+    let ratio = at(&outcome.latency, 0.99) / at(&sync, 0.99);
     Ok(vec![Row {
         name: format!("latency of a payment at {}/s (half of the top rate), open loop", grouped(rate)),
-        measured: format!(
-            "p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.1} ms",
-            at(0.5),
-            at(0.99),
-            at(0.999),
-            at(1.0)
-        ),
+        measured: format!("{}, max {:.1} ms", quantiles(&outcome.latency), at(&outcome.latency, 1.0)),
         compared: format!(
-            "4 KiB write + fdatasync: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms; \
-             bare hyper at the same rate: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms",
-            sync_at(0.5),
-            sync_at(0.99),
-            sync_at(0.999),
-            millis(bare.latency.value_at_quantile(0.5)),
-            millis(bare.latency.value_at_quantile(0.99)),
-            millis(bare.latency.value_at_quantile(0.999))
+            "4 KiB write + fdatasync: {}; bare hyper at the same rate: {}",
+            quantiles(&sync),
+            quantiles(&bare.latency)
         ),
         ratio: Some(ratio),
         target: format!("p99 ≤ {RATIO_TARGET} x p99 of one fdatasync"),
@@ -73,4 +60,14 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
             "fsync_after": after.to_json(),
         }),
     }])
+}
+
+/// Milliseconds.
+fn at(latency: &Histogram<u64>, quantile: f64) -> f64 {
+    latency.value_at_quantile(quantile) as f64 / 1e6
+}
+
+fn quantiles(latency: &Histogram<u64>) -> String {
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| at(latency, quantile));
+    format!("p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms")
 }

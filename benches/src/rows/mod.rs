@@ -130,15 +130,20 @@ impl Bed {
         &self.node.target
     }
 
-    /// The usual wallets, funded.
-    fn populate(&self) -> Result<Vec<Payer>> {
+    /// The usual agents and wallets, funded.
+    fn population(&self) -> Result<Population> {
         let spec = PopulationSpec {
             agents: AGENTS,
             wallets_per_agent: WALLETS / AGENTS,
             fund: Some(FUNDS.to_owned()),
             connections: SETUP_CONNECTIONS,
         };
-        Ok(Payer::all(&Population::create(self.target(), &spec)?))
+        Ok(Population::create(self.target(), &spec)?)
+    }
+
+    /// The same as payers of a load without a memory.
+    fn populate(&self) -> Result<Vec<Payer>> {
+        Ok(Payer::all(&self.population()?))
     }
 }
 

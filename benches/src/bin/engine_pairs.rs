@@ -170,6 +170,7 @@ async fn client(
                 caller: caller.agent,
                 payer,
                 payee: Payee::Wallet(payee),
+                payee_agent: None,
                 amount,
                 currency: None,
                 rail: Rail::Internal,
@@ -193,6 +194,7 @@ async fn client(
 fn item((payer, payee): (WalletId, WalletId), amount: Amount) -> (WalletId, BatchItem) {
     let item = BatchItem {
         payee: Payee::Wallet(payee),
+        payee_agent: None,
         amount,
         currency: None,
         rail: Rail::Internal,

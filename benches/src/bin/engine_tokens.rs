@@ -309,6 +309,7 @@ async fn payments(
             caller: market.consumer.agent,
             payer: market.wallets[took.len() % market.wallets.len()],
             payee: Payee::Wallet(market.payee),
+            payee_agent: None,
             amount: Amount::parse("0.001").expect("an amount"),
             currency: None,
             rail: Rail::Internal,

@@ -111,6 +111,7 @@ impl Load {
             caller: agent,
             payer: made::wallet(payer),
             payee: Payee::Wallet(made::wallet(payee)),
+            payee_agent: None,
             amount: Amount::from_nanos(1_000_000),
             currency: None,
             rail: Rail::Internal,

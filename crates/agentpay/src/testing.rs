@@ -61,6 +61,7 @@ pub(crate) async fn fill(engine: &Engine, count: u32) {
             caller: payer.agent,
             payer: from,
             payee: Payee::Wallet(to),
+            payee_agent: None,
             amount: Amount::parse("0.5").expect("an amount"),
             currency: None,
             rail: Rail::Internal,

@@ -104,6 +104,7 @@ fn command(payer: &Party, payee: WalletId) -> PayCommand {
         caller: payer.caller.agent,
         payer: payer.wallet,
         payee: Payee::Wallet(payee),
+        payee_agent: None,
         amount: Amount::from_nanos(1_000),
         currency: None,
         rail: Rail::Internal,
@@ -117,7 +118,17 @@ fn command(payer: &Party, payee: WalletId) -> PayCommand {
 fn item(payee: Payee) -> BatchItem {
     let amount = Amount::from_nanos(1_000);
     let (currency, rail) = (None, Rail::Internal);
-    BatchItem { payee, amount, currency, rail, description: None, metadata: None, key: None, refused: None }
+    BatchItem {
+        payee,
+        payee_agent: None,
+        amount,
+        currency,
+        rail,
+        description: None,
+        metadata: None,
+        key: None,
+        refused: None,
+    }
 }
 
 fn payments(criterion: &mut Criterion) {

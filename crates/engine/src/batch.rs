@@ -144,9 +144,9 @@ fn group(engine: &Engine, caller: &Caller, items: Vec<(WalletId, BatchItem)>) ->
             }),
         };
         if item.refused.is_none() {
-            item.refused = match engine.check_payee(caller, payer, &item.payee) {
-                Ok(()) => None,
-                Err(Refusal::Denied(denial)) => Some(denial),
+            (item.payee_agent, item.refused) = match engine.check_payee(caller, payer, &item.payee) {
+                Ok(agent) => (agent, None),
+                Err(Refusal::Denied(denial)) => (None, Some(denial)),
                 Err(_) => unreachable!("the check of a payee only denies"),
             };
         }
@@ -161,6 +161,7 @@ fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Tim
         caller: caller.agent,
         payer,
         payee: item.payee,
+        payee_agent: item.payee_agent,
         amount: item.amount,
         currency: item.currency,
         rail: item.rail,

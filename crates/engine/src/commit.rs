@@ -148,6 +148,7 @@ pub(crate) fn publish(shared: &Shared, lsn: Lsn, fact: &Fact) {
         | Fact::Payment(_)
         | Fact::PaymentBatch(_)
         | Fact::StatusChange(_)
+        | Fact::PolicyChanged(_)
         | Fact::TokenReserved(_)
         | Fact::TokenStepped(_)
         | Fact::TokenEnded(_)

@@ -14,7 +14,7 @@ use std::{
 use history::History;
 use ledger::{
     Agent, AgentId, Denial, FundCommand, IdSealer, Key, KeyId, OpenWalletCommand, PayCommand, Payee, Payment,
-    Position, Timestamp, WalletId, WalletStatus,
+    Policy, Position, Timestamp, WalletId, WalletStatus,
 };
 use parking_lot::Mutex;
 use snapshot::{Generation, SnapshotStore};
@@ -44,7 +44,7 @@ use crate::{
     timer::{Supervisor, Timekeeper, TimerInbox, TimerStats},
     views::{
         Answer, Caller, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, PayBatch, PaymentReceipt,
-        TrialBalance, WalletView,
+        PolicyView, TrialBalance, WalletView,
     },
     wallet::{Asked, Command, preview},
     webhook::PublishedWebhooks,
@@ -381,10 +381,16 @@ impl Engine {
 
     /// Existence, currency and identity never change, so the face checks them; the payer's owner decides the rest.
     /// Whose wallet it is comes first: nobody learns anything through a wallet that is not theirs.
-    pub(crate) fn check_payee(&self, caller: &Caller, payer: WalletId, payee: &Payee) -> Result<(), Refusal> {
+    /// The answer is the agent that owns the payee's wallet.
+    pub(crate) fn check_payee(
+        &self,
+        caller: &Caller,
+        payer: WalletId,
+        payee: &Payee,
+    ) -> Result<Option<AgentId>, Refusal> {
         let currency = self.owned(caller, payer)?;
-        let Payee::Wallet(payee) = payee else { return Ok(()) };
-        let Some((_, payee_currency)) = self.0.shared.registry.facts(*payee) else {
+        let Payee::Wallet(payee) = payee else { return Ok(None) };
+        let Some((agent, payee_currency)) = self.0.shared.registry.facts(*payee) else {
             return Err(Denial::UnknownPayee.into());
         };
         if *payee == payer {
@@ -393,7 +399,7 @@ impl Engine {
         if payee_currency != currency {
             return Err(Denial::CurrencyMismatch { wallet: payee_currency, requested: currency }.into());
         }
-        Ok(())
+        Ok(Some(agent))
     }
 
     /// The currency of a wallet, if it is the caller's.

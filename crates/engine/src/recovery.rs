@@ -348,6 +348,9 @@ impl Rebuilt {
                 let known = self.registry.recover(wallet, |wallet| {
                     if position > wallet.posted {
                         wallet.post(posting.delta, posting.held, position);
+                        if let Some(release) = posting.release {
+                            wallet.release(release);
+                        }
                     }
                 });
                 if known.is_none() {

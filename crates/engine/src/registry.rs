@@ -194,11 +194,10 @@ impl Registry {
     /// unknown; the caller then posts to suspense.
     #[must_use]
     pub(crate) fn post(&self, id: WalletId, posting: &Posting, position: Position) -> bool {
-        let (delta, held) = (posting.delta, posting.held);
         let posted = self.slots.read(id, |slot| match slot {
             Slot::AtRest(_) | Slot::Changing => false,
             Slot::Active(handle) => {
-                handle.post(delta, held, position);
+                handle.post(posting, position);
                 true
             }
         });
@@ -206,8 +205,13 @@ impl Registry {
             || self
                 .slots
                 .write(id, |slot| match slot {
-                    Slot::AtRest(wallet) => wallet.post(delta, held, position),
-                    Slot::Active(handle) => handle.post(delta, held, position),
+                    Slot::AtRest(wallet) => {
+                        wallet.post(posting.delta, posting.held, position);
+                        if let Some(release) = posting.release {
+                            wallet.release(release);
+                        }
+                    }
+                    Slot::Active(handle) => handle.post(posting, position),
                     Slot::Changing => unreachable!("{CHANGING}"),
                 })
                 .is_some()

@@ -35,7 +35,8 @@ pub(crate) fn for_each_line<E>(
         | Fact::ServiceChanged(_)
         | Fact::TrustChanged(_)
         | Fact::Clock(_)
-        | Fact::WebhookChanged(_) => Ok(()),
+        | Fact::WebhookChanged(_)
+        | Fact::PolicyChanged(_) => Ok(()),
     }
 }
 

@@ -27,6 +27,7 @@ fn command(key: Option<KeyUse>) -> PayCommand {
         caller: OWNER,
         payer: PAYER,
         payee: Payee::Wallet(PAYEE),
+        payee_agent: None,
         amount: Amount::from_nanos(5_000_000_000),
         currency: Some(Currency::USD),
         rail: Rail::Internal,
@@ -48,6 +49,7 @@ fn payment() -> Payment {
 fn batch() -> PaymentBatch {
     let item = BatchItem {
         payee: Payee::Wallet(PAYEE),
+        payee_agent: None,
         amount: Amount::from_nanos(5_000_000_000),
         currency: None,
         rail: Rail::Internal,

@@ -10,7 +10,7 @@ use crate::records::{
     KeyAddedRecord, KeyKindRecord, KeyRevokedRecord, KeyUseRecord, KeysRotatedRecord, PayeeRecord,
     PaymentBatchRecord, PaymentRecord, RailRecord, StatusChangeRecord, StatusRecord, WalletOpenedRecord,
 };
-use crate::{Kind, Scratch};
+use crate::{Kind, Scratch, policies};
 
 /// What can be written to the log.
 pub trait Encode {
@@ -37,6 +37,7 @@ impl Encode for Fact {
             Fact::TrustChanged(fact) => fact.encode(out),
             Fact::Clock(fact) => fact.encode(out),
             Fact::WebhookChanged(fact) => fact.encode(out),
+            Fact::PolicyChanged(fact) => fact.encode(out),
         }
     }
 }
@@ -190,6 +191,7 @@ fn item(outcome: &ItemOutcome) -> ItemRecord<'_> {
 
 fn denial(denial: &Denial) -> DenialRecord {
     match denial {
+        Denial::Policy(denial) => DenialRecord::Policy(policies::denial_record(denial)),
         Denial::UnknownWallet => DenialRecord::UnknownWallet,
         Denial::KeyConflict => DenialRecord::KeyConflict,
         Denial::UnknownPayee => DenialRecord::UnknownPayee,

@@ -27,10 +27,11 @@ pub enum Kind {
     TrustChanged = 14,
     Clock = 15,
     WebhookChanged = 16,
+    PolicyChanged = 17,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::AgentCreated,
         Kind::WalletOpened,
         Kind::KeyAdded,
@@ -47,6 +48,7 @@ impl Kind {
         Kind::TrustChanged,
         Kind::Clock,
         Kind::WebhookChanged,
+        Kind::PolicyChanged,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -67,6 +69,7 @@ impl Kind {
             Kind::TrustChanged => "trust_changed",
             Kind::Clock => "clock",
             Kind::WebhookChanged => "webhook_changed",
+            Kind::PolicyChanged => "policy_changed",
         }
     }
 
@@ -93,6 +96,8 @@ pub(crate) const ROW_TOKEN: u8 = 132;
 pub(crate) const ROW_SERVICE: u8 = 133;
 pub(crate) const ROW_OUTAGES: u8 = 134;
 pub(crate) const ROW_WEBHOOK: u8 = 135;
+/// A wallet that has a policy, with that.
+pub(crate) const ROW_WALLET_POLICY: u8 = 136;
 
 /// Kind byte and archive of a payload in a version that this program reads.
 pub(crate) fn split(payload: &[u8]) -> Result<(u8, &[u8]), Error> {

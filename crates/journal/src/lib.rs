@@ -14,6 +14,7 @@ mod decode;
 mod encode;
 mod error;
 mod kind;
+mod policies;
 mod records;
 mod rows;
 mod scratch;

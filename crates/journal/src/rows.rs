@@ -8,8 +8,9 @@ use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
 
 use crate::archive::{OptionalText, access};
+use crate::policies::StandingRow;
 use crate::records::{ApiKeyRecord, StatusRecord};
-use crate::{Error, Scratch, check, decode, encode, kind, services, tokens, webhooks};
+use crate::{Error, Scratch, check, decode, encode, kind, policies, services, tokens, webhooks};
 
 /// One row, owned.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -62,7 +63,13 @@ impl Row {
 /// beyond.
 pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
     match row {
-        RowRef::Wallet(id, wallet) => out.archive(kind::ROW_WALLET, &wallet_row(id, &wallet)),
+        RowRef::Wallet(id, wallet) => match wallet.policy {
+            None => out.archive(kind::ROW_WALLET, &wallet_row(id, &wallet)),
+            Some(standing) => {
+                let (wallet, standing) = (wallet_row(id, &wallet), policies::standing_row(standing));
+                out.archive(kind::ROW_WALLET_POLICY, &WalletPolicyRow { wallet, standing });
+            }
+        },
         RowRef::Agent(agent) => out.archive(kind::ROW_AGENT, &agent_row(agent)),
         RowRef::Totals(totals, position) => out.archive(kind::ROW_TOTALS, &totals_row(totals, position)),
         RowRef::Spilled(position) => out.archive(kind::ROW_SPILLED, &SpilledRow { below: position.get() }),
@@ -77,7 +84,16 @@ pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
 pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
     let (byte, archive) = kind::split(payload)?;
     match byte {
-        kind::ROW_WALLET => wallet(access(byte, archive)?),
+        kind::ROW_WALLET => {
+            let (id, wallet) = wallet(byte, access(byte, archive)?)?;
+            Ok(Row::Wallet(id, wallet))
+        }
+        kind::ROW_WALLET_POLICY => {
+            let row: &ArchivedWalletPolicyRow<'_> = access(byte, archive)?;
+            let (id, mut wallet) = wallet(byte, &row.wallet)?;
+            wallet.policy = Some(Box::new(policies::standing(byte, &row.standing)?));
+            Ok(Row::Wallet(id, wallet))
+        }
         kind::ROW_AGENT => agent(access(byte, archive)?),
         kind::ROW_TOTALS => totals(access(byte, archive)?),
         kind::ROW_SPILLED => {
@@ -114,6 +130,13 @@ struct WalletRow<'a> {
     decided: u64,
     posted: u64,
     keys: KeysRow,
+}
+
+/// The row of a wallet that has a policy.
+#[derive(Archive, Serialize)]
+struct WalletPolicyRow<'a> {
+    wallet: WalletRow<'a>,
+    standing: StandingRow<'a>,
 }
 
 #[derive(Archive, Serialize)]
@@ -193,11 +216,11 @@ fn wallet_row<'a>(id: WalletId, wallet: &WalletFields<'a>) -> WalletRow<'a> {
     }
 }
 
-fn wallet(row: &ArchivedWalletRow<'_>) -> Result<Row, Error> {
+fn wallet(kind: u8, row: &ArchivedWalletRow<'_>) -> Result<(WalletId, Wallet), Error> {
     let id = WalletId::from_raw(row.id.to_native());
     let wallet = Wallet {
         agent: AgentId::from_raw(row.agent.to_native()),
-        currency: check::currency(kind::ROW_WALLET, row.currency)?,
+        currency: check::currency(kind, row.currency)?,
         status: decode::status(&row.status),
         label: decode::text(&row.label),
         available: Amount::from_nanos(row.available.to_native()),
@@ -207,15 +230,16 @@ fn wallet(row: &ArchivedWalletRow<'_>) -> Result<Row, Error> {
         created_at: Timestamp::from_millis(row.created_at.to_native()),
         decided: Position::new(row.decided.to_native()),
         posted: Position::new(row.posted.to_native()),
-        keys: keys(kind::ROW_WALLET, &row.keys)?,
+        keys: keys(kind, &row.keys)?,
+        policy: None,
     };
     let bounded =
         [wallet.available, wallet.held, wallet.disputed, wallet.faucet_drawn].into_iter().all(in_supply);
     let reserved = [wallet.held, wallet.disputed, wallet.faucet_drawn];
     if !bounded || reserved.into_iter().any(Amount::is_negative) {
-        return Err(Error::Impossible { kind: kind::ROW_WALLET, what: "balance" });
+        return Err(Error::Impossible { kind, what: "balance" });
     }
-    Ok(Row::Wallet(id, wallet))
+    Ok((id, wallet))
 }
 
 /// Sums of what is within the supply bound cannot overflow.

@@ -4,11 +4,12 @@
 //! the ledger said when it decided: both post through [`ledger::Transfer`] and hash keys with [`ledger::KeyHash`].
 
 use ledger::{
-    Account, AgentId, Amount, Change, Currency, Fact, KeyHash, KeyScope, Position, Posting, ServiceId,
-    SystemAccount, Timestamp, Transfer, WalletId,
+    Account, AgentId, Amount, Change, Currency, Fact, KeyHash, KeyScope, PolicyChanged, Position, Posting,
+    ServiceId, Spending, SystemAccount, Timestamp, Transfer, WalletId,
 };
 
 use crate::archive::access;
+use crate::policies::ArchivedPolicyChangedRecord;
 use crate::records::{
     ArchivedAgentCreatedRecord, ArchivedFundingRecord, ArchivedItemRecord, ArchivedKeyAddedRecord,
     ArchivedKeyRevokedRecord, ArchivedKeyUseRecord, ArchivedKeysRotatedRecord, ArchivedPayeeRecord,
@@ -18,7 +19,7 @@ use crate::records::{
 use crate::services::{ArchivedClockRecord, ArchivedServiceChangedRecord, ArchivedTrustChangedRecord};
 use crate::tokens::{ArchivedTokenEndedRecord, ArchivedTokenReservedRecord, ArchivedTokenSteppedRecord};
 use crate::webhooks::ArchivedWebhookChangedRecord;
-use crate::{Error, Kind, check, decode, kind, services, tokens, webhooks};
+use crate::{Error, Kind, check, decode, kind, policies, services, tokens, webhooks};
 
 /// A checked record, borrowed from its payload.
 #[derive(Copy, Clone)]
@@ -44,6 +45,7 @@ enum Body<'a> {
     TrustChanged(&'a ArchivedTrustChangedRecord),
     Clock(&'a ArchivedClockRecord),
     WebhookChanged(&'a ArchivedWebhookChangedRecord<'a>),
+    PolicyChanged(&'a ArchivedPolicyChangedRecord<'a>),
 }
 
 /// Who decided a record, and whose `decided` position it moves.
@@ -132,6 +134,11 @@ pub fn view(payload: &[u8]) -> Result<View<'_>, Error> {
             webhooks::check_changed(record)?;
             Body::WebhookChanged(record)
         }
+        Kind::PolicyChanged => {
+            let record = access(byte, archive)?;
+            policies::check_changed(record)?;
+            Body::PolicyChanged(record)
+        }
     };
     Ok(View { body })
 }
@@ -155,6 +162,7 @@ impl View<'_> {
             Body::TrustChanged(_) => Kind::TrustChanged,
             Body::Clock(_) => Kind::Clock,
             Body::WebhookChanged(_) => Kind::WebhookChanged,
+            Body::PolicyChanged(_) => Kind::PolicyChanged,
         }
     }
 
@@ -178,6 +186,7 @@ impl View<'_> {
             Body::TrustChanged(record) => Owner::Service(ServiceId::from_raw(record.service.to_native())),
             Body::Clock(_) => Owner::Clock,
             Body::WebhookChanged(record) => agent(record.agent.to_native()),
+            Body::PolicyChanged(record) => wallet(record.wallet.to_native()),
         }
     }
 
@@ -200,6 +209,7 @@ impl View<'_> {
             Body::TrustChanged(record) => record.at.to_native(),
             Body::Clock(record) => return services::clock(record).at(),
             Body::WebhookChanged(record) => record.at.to_native(),
+            Body::PolicyChanged(record) => record.at.to_native(),
         })
     }
 
@@ -226,6 +236,7 @@ impl View<'_> {
                 let amount = Amount::from_nanos(record.terms.amount.to_native());
                 Some(Change { available: amount.negated(), held: amount, ..Change::default() })
             }
+            Body::PolicyChanged(_) => Some(Change::default()),
             Body::AgentCreated(_)
             | Body::WalletOpened(_)
             | Body::KeyAdded(_)
@@ -238,6 +249,31 @@ impl View<'_> {
             | Body::Clock(_)
             | Body::WebhookChanged(_) => None,
         }
+    }
+
+    /// What the record uses of its wallet's policy; `None` for what is no spending. Walks the items of a batch, so it is
+    /// asked where there is a policy.
+    pub fn spending(&self) -> Option<Spending> {
+        let of = |transfer: &Transfer| Spending { amount: transfer.total_debited(), payments: 1 };
+        match self.body {
+            Body::Payment(currency, record) => Some(of(&payment_transfer(currency, record))),
+            Body::PaymentBatch(currency, record) => {
+                let mut sum = ledger::AT_ONCE;
+                for_each_transfer(currency, record, |transfer| sum = sum.and(of(&transfer)));
+                Some(sum)
+            }
+            Body::TokenReserved(_, record) => {
+                let amount = Amount::from_nanos(record.terms.amount.to_native());
+                Some(Spending { amount, payments: 1 })
+            }
+            _ => None,
+        }
+    }
+
+    /// The change of a wallet's policy that the record is.
+    pub fn policy_changed(&self) -> Option<PolicyChanged> {
+        let Body::PolicyChanged(record) = self.body else { return None };
+        Some(policies::changed(record).expect("a policy was checked with its record"))
     }
 
     /// Every posting whose account is not the owner wallet, in the order of items.
@@ -253,6 +289,7 @@ impl View<'_> {
             }
             Body::TokenEnded(currency, record) => tokens::hold_end(currency, record).for_each_posting(f),
             Body::StatusChange(_)
+            | Body::PolicyChanged(_)
             | Body::TokenReserved(..)
             | Body::AgentCreated(_)
             | Body::WalletOpened(_)
@@ -289,6 +326,7 @@ impl View<'_> {
                 }
             }
             Body::StatusChange(_)
+            | Body::PolicyChanged(_)
             | Body::AgentCreated(_)
             | Body::KeyAdded(_)
             | Body::KeyRevoked(_)
@@ -320,6 +358,7 @@ impl View<'_> {
             Body::TrustChanged(record) => services::trust_changed(record).into(),
             Body::Clock(record) => services::clock(record).into(),
             Body::WebhookChanged(record) => webhooks::changed(record).into(),
+            Body::PolicyChanged(record) => policies::changed(record)?.into(),
         })
     }
 }

@@ -3,7 +3,7 @@
 //! A denial is a value and an answer, not an error: nothing went wrong. When several reasons apply, the first one in
 //! this list is given, so that equal states give equal answers.
 
-use crate::{Amount, Currency, Rail, Timestamp, TokenStatus, WalletStatus};
+use crate::{Amount, Currency, PolicyDenial, Rail, Timestamp, TokenStatus, WalletStatus};
 
 /// Reasons in order of precedence: the first that applies is the answer.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -52,6 +52,8 @@ pub enum Denial {
         used: Amount,
         needed: Amount,
     },
+    /// A spending policy says no; its own rules have an order too.
+    Policy(Box<PolicyDenial>),
     /// `needed` is the amount with its fee.
     InsufficientBalance {
         available: Amount,
@@ -120,6 +122,7 @@ impl Denial {
             Denial::AmountNotPositive => "amount_not_positive",
             Denial::AmountTooLarge => "amount_too_large",
             Denial::FaucetCap { .. } => "faucet_cap",
+            Denial::Policy(_) => "policy",
             Denial::InsufficientBalance { .. } => "insufficient_balance",
             Denial::AtomicBatch { .. } => "atomic_batch",
             Denial::MixedPayers => "mixed_payers",
@@ -148,6 +151,7 @@ impl Denial {
     pub fn retry_can_help(&self) -> bool {
         match self {
             Denial::WalletFrozen | Denial::InsufficientBalance { .. } => true,
+            Denial::Policy(denial) => denial.reset_at.is_some(),
             Denial::AtomicBatch { because, .. } => because.retry_can_help(),
             Denial::UnknownWallet
             | Denial::KeyConflict

@@ -2,12 +2,12 @@
 
 use crate::{
     AgentCreated, AgentFact, Change, ClockFact, Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment,
-    PaymentBatch, Posting, ServiceChanged, StatusChange, Timestamp, TokenEnded, TokenFact, TokenReserved,
-    TokenStepped, TrustChanged, WalletOpened, WebhookChanged,
+    PaymentBatch, PolicyChanged, Posting, ServiceChanged, Spending, StatusChange, Timestamp, TokenEnded,
+    TokenFact, TokenReserved, TokenStepped, TrustChanged, WalletOpened, WebhookChanged,
 };
 
-/// One decision that was taken. Funding, payments, reservations and status changes belong to the wallet that decided
-/// them, steps and ends to their token, services to their actor, times to the clock, the others to the directory.
+/// One decision that was taken. Funding, payments, reservations, changes of status and of policy belong to the wallet that
+/// decided them, steps and ends to their token, services to their actor, times to the clock, the others to the directory.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub enum Fact {
     AgentCreated(AgentCreated),
@@ -26,6 +26,7 @@ pub enum Fact {
     TrustChanged(TrustChanged),
     Clock(ClockFact),
     WebhookChanged(WebhookChanged),
+    PolicyChanged(PolicyChanged),
 }
 
 impl Fact {
@@ -48,6 +49,7 @@ impl Fact {
             Fact::TrustChanged(fact) => fact.at,
             Fact::Clock(fact) => fact.at(),
             Fact::WebhookChanged(fact) => fact.at,
+            Fact::PolicyChanged(fact) => fact.at,
         }
     }
 
@@ -59,6 +61,7 @@ impl Fact {
             Fact::PaymentBatch(fact) => Some(fact.change()),
             Fact::StatusChange(fact) => Some(fact.change()),
             Fact::TokenReserved(fact) => Some(fact.change()),
+            Fact::PolicyChanged(_) => Some(Change::default()),
             Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
             | Fact::KeyAdded(_)
@@ -73,6 +76,16 @@ impl Fact {
         }
     }
 
+    /// What it uses of its wallet's policy; `None` for what is no spending.
+    pub fn spending(&self) -> Option<Spending> {
+        match self {
+            Fact::Payment(fact) => Some(fact.spending()),
+            Fact::PaymentBatch(fact) => Some(fact.spending()),
+            Fact::TokenReserved(fact) => Some(fact.spending()),
+            _ => None,
+        }
+    }
+
     pub fn for_each_posting(&self, f: impl FnMut(Posting)) {
         match self {
             Fact::Funding(fact) => fact.for_each_posting(f),
@@ -81,6 +94,7 @@ impl Fact {
             Fact::TokenReserved(fact) => fact.for_each_posting(f),
             Fact::TokenEnded(fact) => fact.for_each_posting(f),
             Fact::StatusChange(_)
+            | Fact::PolicyChanged(_)
             | Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
             | Fact::KeyAdded(_)
@@ -105,6 +119,7 @@ impl Fact {
             Fact::TokenReserved(fact) => fact.for_each_key(f),
             Fact::WebhookChanged(fact) => fact.for_each_key(f),
             Fact::StatusChange(_)
+            | Fact::PolicyChanged(_)
             | Fact::AgentCreated(_)
             | Fact::KeyAdded(_)
             | Fact::KeyRevoked(_)
@@ -143,7 +158,8 @@ from!(
     TokenEnded,
     ServiceChanged,
     TrustChanged,
-    WebhookChanged
+    WebhookChanged,
+    PolicyChanged
 );
 
 impl From<ClockFact> for Fact {

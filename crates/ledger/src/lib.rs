@@ -23,6 +23,7 @@ mod idempotency;
 mod ids;
 mod outage;
 mod payment;
+mod policy;
 mod posting;
 mod rail;
 mod rules;
@@ -54,6 +55,12 @@ pub use idempotency::{IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, KeyScope, Ke
 pub use ids::{AgentId, EventId, IdError, KeyId, PaymentId, ServiceId, TokenId, WalletId, WebhookId};
 pub use outage::{ClockFact, Outage, OutageCause, Outages};
 pub use payment::{PayCommand, Payee, Payment, decide_payment};
+pub use policy::{
+    AT_ONCE, ActiveHours, BUCKETS_MAX, Bucket, CountLimit, DAY_MINUTES, Measure, POLICY_CATEGORIES_MAX,
+    POLICY_HOURS_MAX, POLICY_RECIPIENTS_MAX, POLICY_TEXT_BYTES_MAX, POLICY_WINDOWS_MAX, Policy,
+    PolicyChanged, PolicyDenial, PolicyError, PolicyFigures, PolicyRule, PolicyScope, Recipient, Release,
+    Remaining, Span, Spend, SpendLimit, Spending, Standing, Target, Usage, Used, Window, decide_policy,
+};
 pub use posting::{Account, Balance, HoldEnd, Posting, SystemAccount, Totals, Transfer, assert_balanced};
 pub use rail::{Rail, RailSet};
 pub use rules::{Rules, RulesError};

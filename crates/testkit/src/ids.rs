@@ -71,6 +71,7 @@ impl Ids {
                     caller,
                     payer: wallet,
                     payee,
+                    payee_agent: None,
                     amount: Amount::from_nanos(item.amount),
                     currency: item.currency.map(code),
                     rail: rail(item.rail),
@@ -97,6 +98,7 @@ impl Ids {
         };
         BatchItem {
             payee,
+            payee_agent: None,
             amount: Amount::from_nanos(item.amount),
             currency: item.currency.map(code),
             rail: rail(item.rail),

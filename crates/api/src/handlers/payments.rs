@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use engine::{Caller, PaymentReceipt, Transaction};
 use http::StatusCode;
-use ledger::{Amount, BatchItem, Currency, PayCommand, Payee, Payment, PaymentId, Rail, WalletId};
+use ledger::{
+    AgentId, Amount, BatchItem, Currency, PayCommand, Payee, Payment, PaymentId, Rail, Timestamp, WalletId,
+};
 
 use super::{currency, name, tokens, wallet_id, wallets};
 use crate::{
@@ -101,10 +103,29 @@ impl<'b> PaymentRequest<'b> {
         fingerprint.finish()
     }
 
+    /// The command, without a key.
+    pub(super) fn command(self, caller: AgentId, at: Timestamp) -> PayCommand {
+        PayCommand {
+            caller,
+            payer: self.payer,
+            payee: self.payee,
+            // Found by the engine.
+            payee_agent: None,
+            amount: self.amount,
+            currency: self.currency,
+            rail: self.rail,
+            description: self.description,
+            metadata: self.metadata.map(|metadata| metadata.text),
+            key: None,
+            at,
+        }
+    }
+
     /// The item of a batch.
     pub(super) fn into_item(self, key: Option<ledger::KeyUse>) -> (WalletId, BatchItem) {
         let item = BatchItem {
             payee: self.payee,
+            payee_agent: None,
             amount: self.amount,
             currency: self.currency,
             rail: self.rail,
@@ -117,7 +138,7 @@ impl<'b> PaymentRequest<'b> {
     }
 }
 
-fn rail(reader: &mut Reader<'_>) -> read::Result<Rail> {
+pub(super) fn rail(reader: &mut Reader<'_>) -> read::Result<Rail> {
     let text = reader.string()?;
     Rail::parse(&text).ok_or_else(|| {
         let known: Vec<&str> = Rail::ALL.iter().map(|rail| rail.as_str()).collect();
@@ -139,18 +160,7 @@ pub(crate) async fn pay(call: &Call<'_>) -> Result<Reply, Problem> {
     let key =
         key.map(|text| ledger::KeyUse { text, fingerprint: request.fingerprint(&mut Fingerprint::new()) });
     let caller = call.caller()?;
-    let command = PayCommand {
-        caller: caller.agent,
-        payer: request.payer,
-        payee: request.payee,
-        amount: request.amount,
-        currency: request.currency,
-        rail: request.rail,
-        description: request.description,
-        metadata: request.metadata.map(|metadata| metadata.text),
-        key,
-        at: call.at,
-    };
+    let command = PayCommand { key, ..request.command(caller.agent, call.at) };
     if dry_run {
         let payment = call.engine.dry_run(caller, command).await?;
         let mut writer = Writer::new(640, call.amounts);
@@ -257,7 +267,7 @@ fn members(w: &mut Writer, id: Option<PaymentId>, payment: &Payment, audience: A
 
 #[cfg(test)]
 mod tests {
-    use ledger::{KeyUse, Parts, Timestamp};
+    use ledger::{KeyUse, Parts};
 
     use super::*;
     use crate::{errors::Detail, json::write::AmountStyle};

@@ -51,6 +51,34 @@ impl Engine {
         }
     }
 
+    /// Puts a policy into force for a wallet of the caller, in the place of any before; an empty one is none.
+    pub async fn set_policy(
+        &self,
+        caller: &Caller,
+        id: WalletId,
+        policy: Policy,
+        at: Timestamp,
+    ) -> Result<PolicyView, Refusal> {
+        let permit = self.admit(&caller.meter, 1)?;
+        self.owned(caller, id)?;
+        let command = Command::SetPolicy { caller: caller.agent, policy: Box::new(policy), at };
+        match self.ask(id, command, permit).await? {
+            Reply::Policy(view) => Ok(*view),
+            reply => unexpected(&reply),
+        }
+    }
+
+    /// The policy of a wallet of the caller, and what is left of it.
+    pub async fn policy(&self, caller: &Caller, id: WalletId) -> Result<PolicyView, Refusal> {
+        let permit = self.admit_read(&caller.meter, 1)?;
+        self.owned(caller, id)?;
+        let command = Command::Policy { caller: caller.agent, at: self.0.shared.clock.now() };
+        match self.ask(id, command, permit).await? {
+            Reply::Policy(view) => Ok(*view),
+            reply => unexpected(&reply),
+        }
+    }
+
     /// Makes one payment; answers once it is durable and its payee has been credited.
     pub async fn pay(&self, caller: &Caller, command: PayCommand) -> Result<Answer<PaymentReceipt>, Refusal> {
         self.pay_undelivered(caller, command).await?.delivered().await
@@ -60,11 +88,11 @@ impl Engine {
     pub async fn pay_undelivered(
         &self,
         caller: &Caller,
-        command: PayCommand,
+        mut command: PayCommand,
     ) -> Result<Undelivered<'_, Answer<PaymentReceipt>>, Refusal> {
         let permit = self.admit(&caller.meter, 1)?;
         let payer = command.payer;
-        self.check_payee(caller, payer, &command.payee)?;
+        command.payee_agent = self.check_payee(caller, payer, &command.payee)?;
         let (reply, delivery) = self.decide(payer, Command::Pay(command), permit).await?;
         match reply {
             Reply::Payment(lsn, payment) => {
@@ -86,15 +114,18 @@ impl Engine {
     }
 
     /// What [`Self::pay`] would do now. Writes nothing and binds nobody.
-    pub async fn dry_run(&self, caller: &Caller, command: PayCommand) -> Result<Payment, Refusal> {
+    pub async fn dry_run(&self, caller: &Caller, mut command: PayCommand) -> Result<Payment, Refusal> {
         let shared = &self.0.shared;
         let payer = command.payer;
-        self.check_payee(caller, payer, &command.payee)?;
+        command.payee_agent = self.check_payee(caller, payer, &command.payee)?;
         // What is delivered is tried out beside everybody else, without a place. A key may have to be looked up on disk.
         let is_kept_elsewhere = command.key.is_some() && shared.keys.floor() > 0;
         let at_rest = shared.registry.try_at_rest(payer, |wallet| {
             let delivered = !is_kept_elsewhere && shared.delivered.covers(wallet.decided);
-            delivered.then(|| preview(wallet, command.clone(), &shared.rules))
+            delivered.then(|| {
+                let at = if wallet.policy.is_some() { shared.time.now() } else { command.at };
+                preview(wallet, PayCommand { at, ..command.clone() }, &shared.rules)
+            })
         });
         let reply = match at_rest.flatten() {
             Some(Reply::Refused(refusal)) => return Err(refusal),

@@ -82,6 +82,7 @@ pub(super) async fn of_record(
         Fact::ServiceChanged(changed) => service_changed(engine, lsn, &changed, out),
         Fact::TrustChanged(changed) => trust_changed(engine, lsn, &changed, out),
         Fact::StatusChange(_)
+        | Fact::PolicyChanged(_)
         | Fact::AgentCreated(_)
         | Fact::WalletOpened(_)
         | Fact::KeyAdded(_)
@@ -117,6 +118,7 @@ fn may_concern(engine: &Engine, view: &View<'_>) -> bool {
         | Kind::ServiceChanged
         | Kind::TrustChanged => true,
         Kind::AgentCreated
+        | Kind::PolicyChanged
         | Kind::WalletOpened
         | Kind::KeyAdded
         | Kind::KeyRevoked

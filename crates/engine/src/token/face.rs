@@ -45,7 +45,10 @@ impl Engine {
         }
         let at = shared.time.now();
         let ttl_ms = ttl_ms.unwrap_or(shared.rules.token_ttl_default_ms).min(shared.rules.token_ttl_max_ms);
-        let offer = self.offer(service);
+        let (offer, category) = match self.offer(service) {
+            Ok((offer, category)) => (Ok(offer), category),
+            Err(denial) => (Err(denial), None),
+        };
         let shares_operator =
             |offer: &Arc<Offer>| shared.directory.share_operator(offer.provider, caller.agent);
         let command = ReserveCommand {
@@ -53,6 +56,7 @@ impl Engine {
             payer,
             counts: !offer.as_ref().is_ok_and(shares_operator),
             offer,
+            category,
             max_amount,
             key,
             at,
@@ -166,14 +170,15 @@ impl Engine {
         Ok(Page { items, next })
     }
 
-    /// What the service offers now, or why it offers nothing.
-    fn offer(&self, service: ledger::ServiceId) -> Result<Arc<Offer>, Denial> {
+    /// What the service offers now, with its category, or why it offers nothing.
+    fn offer(&self, service: ledger::ServiceId) -> Result<(Arc<Offer>, Option<Box<str>>), Denial> {
         let shared = self.shared();
         let (version, service) = shared.services.published(service).ok_or(Denial::UnknownService)?;
         if service.status != ledger::ServiceStatus::Active {
             return Err(Denial::ServiceInactive);
         }
-        Ok(Arc::new(Offer {
+        let category = service.terms.category.clone();
+        let offer = Arc::new(Offer {
             service: service.id,
             service_at: version,
             provider: service.provider,
@@ -181,7 +186,8 @@ impl Engine {
             price: service.terms.price,
             currency: service.terms.currency,
             sla: service.terms.sla,
-        }))
+        });
+        Ok((offer, category))
     }
 
     async fn step(&self, caller: &Caller, id: TokenId, asked: Asked) -> Result<Answer<TokenView>, Refusal> {

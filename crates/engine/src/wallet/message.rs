@@ -1,8 +1,8 @@
 //! What can be asked of a wallet's owner.
 
 use ledger::{
-    AgentId, Amount, BatchCommand, Currency, FundCommand, KeyHash, KeyScope, KeyUse, PayCommand, Position,
-    ReserveCommand, Timestamp, WalletFields, WalletStatus,
+    AgentId, Amount, BatchCommand, Currency, FundCommand, KeyHash, KeyScope, KeyUse, PayCommand, Policy,
+    Position, ReserveCommand, Timestamp, WalletFields, WalletStatus,
 };
 use tokio::sync::oneshot;
 
@@ -66,10 +66,14 @@ pub(crate) enum Command {
     Reserve(Box<ReserveCommand>),
     /// Freeze or unfreeze.
     SetStatus { caller: AgentId, wanted: WalletStatus, at: Timestamp },
+    /// Put a spending policy into force, in the place of any before.
+    SetPolicy { caller: AgentId, policy: Box<Policy>, at: Timestamp },
     /// What would this payment do? Writes nothing.
     Preview(PayCommand),
     /// Does this batch key belong to another request?
     CheckKey { key: KeyUse },
+    /// The wallet's policy, with what is left of it.
+    Policy { caller: AgentId, at: Timestamp },
     /// The wallet as it stands.
     Read { caller: AgentId, at: Timestamp },
 }
@@ -88,7 +92,10 @@ impl Command {
                 let items = items.map(|key| key.hash(KeyScope::Payment));
                 command.key.iter().map(|key| key.hash(KeyScope::Batch)).chain(items).collect()
             }
-            Command::SetStatus { .. } | Command::Read { .. } => Vec::new(),
+            Command::SetStatus { .. }
+            | Command::SetPolicy { .. }
+            | Command::Policy { .. }
+            | Command::Read { .. } => Vec::new(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use journal::{Encode, RowRef, Scratch, View};
 use ledger::{
     AgentId, BatchCommand, Decision, Denial, FundCommand, KeyPlace, KeyScope, KeyUse, KeyVerdict, PayCommand,
-    Position, ReserveCommand, Rules, Timestamp, Wallet, WalletId, WalletStatus,
+    Policy, Position, ReserveCommand, Rules, Standing, Timestamp, Wallet, WalletId, WalletStatus,
 };
 use tokio::sync::oneshot;
 use wal::Lsn;
@@ -18,7 +18,7 @@ use super::message::{Asked, Command, RowFacts, RowReply};
 use crate::{
     release::{Companion, Decided, Reply, Requester},
     shared::Shared,
-    views::WalletView,
+    views::{PolicyView, WalletView},
 };
 
 /// A wallet in the hands of its owner.
@@ -55,7 +55,10 @@ impl Owner<'_> {
             Command::Fund(command) => self.fund(command, requester),
             Command::Reserve(command) => self.reserve(*command, requester),
             Command::SetStatus { caller, wanted, at } => self.set_status(caller, wanted, at, requester),
-            Command::Preview(command) => {
+            Command::SetPolicy { caller, policy, at } => self.set_policy(caller, *policy, at, requester),
+            Command::Policy { caller, at } => self.policy(caller, at, requester),
+            Command::Preview(mut command) => {
+                command.at = self.time(command.at);
                 let reply = preview(self.wallet, command, &self.shared.rules);
                 self.answer(requester, reply)
             }
@@ -82,7 +85,14 @@ impl Owner<'_> {
         (part + 1 < parts).then_some(part + 1)
     }
 
-    fn pay(&mut self, command: PayCommand, requester: Requester) -> Option<Decided> {
+    /// When a command that arrived at `at` is decided. Uses of a policy are counted by the time that jumps of the wall
+    /// clock do not move.
+    fn time(&self, at: Timestamp) -> Timestamp {
+        if self.wallet.policy.is_some() { self.shared.time.now() } else { at }
+    }
+
+    fn pay(&mut self, mut command: PayCommand, requester: Requester) -> Option<Decided> {
+        command.at = self.time(command.at);
         match ledger::decide_payment(self.wallet, command, &self.shared.rules) {
             Decision::Fact(payment) => self.record(Box::new(payment), requester, Reply::Payment),
             Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
@@ -90,7 +100,8 @@ impl Owner<'_> {
         }
     }
 
-    fn batch(&mut self, command: BatchCommand, requester: Requester) -> Option<Decided> {
+    fn batch(&mut self, mut command: BatchCommand, requester: Requester) -> Option<Decided> {
+        command.at = self.time(command.at);
         match ledger::decide_batch(self.wallet, command, &self.shared.rules) {
             // Nothing moved and no key to remember: there is no fact to write down.
             Decision::Fact(batch) if !batch.moves_money() && batch.key.is_none() => {
@@ -139,6 +150,40 @@ impl Owner<'_> {
             Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
             Decision::Replay(_) => unreachable!("freezing takes no idempotency key"),
         }
+    }
+
+    fn set_policy(
+        &mut self,
+        caller: AgentId,
+        policy: Policy,
+        at: Timestamp,
+        requester: Requester,
+    ) -> Option<Decided> {
+        let at = self.shared.time.now().max(at);
+        let present = self.wallet.policy.as_ref().map(|standing| &standing.policy);
+        if self.wallet.agent == caller && *present.unwrap_or(&Policy::default()) == policy {
+            return self.policy(caller, at, requester);
+        }
+        match ledger::decide_policy(self.wallet, self.id, caller, policy, at) {
+            Decision::Fact(changed) => {
+                let before = self.wallet.policy.as_deref().cloned();
+                let standing = Standing::set(before, changed.policy.clone(), changed.at, Position::ZERO);
+                let view = PolicyView::of(self.wallet.currency, standing.as_ref(), changed.at);
+                self.record(Box::new(changed), requester, |_, _| Reply::Policy(Box::new(view)))
+            }
+            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Replay(_) => unreachable!("a policy takes no idempotency key"),
+        }
+    }
+
+    fn policy(&self, caller: AgentId, at: Timestamp, requester: Requester) -> Option<Decided> {
+        let reply = if self.wallet.agent == caller {
+            let at = self.time(at);
+            Reply::Policy(Box::new(PolicyView::of(self.wallet.currency, self.wallet.policy.as_deref(), at)))
+        } else {
+            Reply::Refused(Denial::UnknownWallet.into())
+        };
+        self.answer(requester, reply)
     }
 
     fn check_key(&self, key: &KeyUse, requester: Requester) -> Option<Decided> {
@@ -218,10 +263,18 @@ impl Owner<'_> {
     }
 }
 
-/// The owner's own side of the record at `lsn`: balance and status. Live and in replay.
+/// The owner's own side of the record at `lsn`: balance, status, policy and what is used of it. Live and in replay.
 pub(crate) fn apply_own(wallet: &mut Wallet, view: &View<'_>, lsn: Lsn) {
     let change = view.change().expect("a record of a wallet changes that wallet");
     wallet.apply(&change, Position::new(lsn.get()));
+    if wallet.policy.is_some()
+        && let Some(spending) = view.spending()
+    {
+        wallet.spend(spending, view.at());
+    }
+    if let Some(changed) = view.policy_changed() {
+        wallet.set_policy(changed.policy, changed.at, Position::new(lsn.get()));
+    }
 }
 
 /// The keys that the record at `lsn` uses, for its owner to remember. Live and in replay.

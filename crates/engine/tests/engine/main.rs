@@ -15,6 +15,7 @@ mod keys;
 mod lists;
 mod model;
 mod payments;
+mod policies;
 mod services;
 mod shutdown;
 mod snapshots;

@@ -2,6 +2,7 @@
 
 mod golden;
 mod hostile;
+mod policy_samples;
 mod round_trip;
 mod samples;
 mod size;

@@ -282,7 +282,12 @@ fn samples_are_viewed_as_they_are_decided() {
 
 fn check_view(payload: &[u8], fact: &Fact) {
     let view = view(payload).expect("what was encoded can be read");
-    assert_eq!((view.change(), view.at()), (fact.change(), fact.at()));
+    assert_eq!((view.change(), view.at(), view.spending()), (fact.change(), fact.at(), fact.spending()));
+    let changed = match fact {
+        Fact::PolicyChanged(changed) => Some(changed.clone()),
+        _ => None,
+    };
+    assert_eq!(view.policy_changed(), changed);
     let owner = match view.owner() {
         Owner::Wallet(wallet) => Some(Account::Wallet(wallet)),
         Owner::Directory(_) | Owner::Token(_) | Owner::Service(_) | Owner::Clock => None,

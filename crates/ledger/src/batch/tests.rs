@@ -28,6 +28,7 @@ fn key(text: &str, fingerprint: u64) -> Option<KeyUse> {
 fn pay(amount: i128) -> BatchItem {
     BatchItem {
         payee: Payee::Wallet(WalletId::from_raw(11)),
+        payee_agent: None,
         amount: nanos(amount),
         currency: None,
         rail: Rail::Internal,

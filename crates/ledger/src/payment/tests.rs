@@ -25,6 +25,7 @@ fn command() -> PayCommand {
         caller: OWNER,
         payer: PAYER,
         payee: Payee::Wallet(PAYEE),
+        payee_agent: None,
         amount: units(5),
         currency: None,
         rail: Rail::Internal,

@@ -35,6 +35,7 @@ fn command(sla: Option<Sla>) -> ReserveCommand {
         caller: CONSUMER,
         payer: PAYER,
         offer: Ok(Arc::new(offer(sla))),
+        category: None,
         counts: true,
         max_amount: None,
         key: None,

@@ -37,6 +37,7 @@ pub(crate) fn pay(payer: &Party, payee: WalletId, units: &str) -> PayCommand {
         caller: payer.id(),
         payer: payer.wallet,
         payee: Payee::Wallet(payee),
+        payee_agent: None,
         amount: amount(units),
         currency: None,
         rail: Rail::Internal,
@@ -65,6 +66,7 @@ pub(crate) fn external(label: &str) -> Payee {
 pub(crate) fn batch_item(payee: WalletId, units: &str) -> BatchItem {
     BatchItem {
         payee: Payee::Wallet(payee),
+        payee_agent: None,
         amount: amount(units),
         currency: None,
         rail: Rail::Internal,

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use ledger::{Denial, RegisterCommand, ServiceId, ServiceStatus, Timestamp, WalletId};
+use ledger::{AgentId, Denial, RegisterCommand, ServiceId, ServiceStatus, Timestamp, WalletId};
 
 use super::view::{RegisterService, ServicePatch, ServiceView};
 use crate::{
@@ -106,6 +106,11 @@ impl Engine {
 
     pub fn service_by_slug(&self, slug: &str) -> Option<Arc<ServiceView>> {
         self.shared().services.by_slug(slug)
+    }
+
+    /// The trust score of an agent: the mean of its services' by calls, and 50 when no call of them counts.
+    pub fn trust_score(&self, agent: AgentId) -> u8 {
+        self.shared().services.score_of(agent)
     }
 
     /// Every service, newest first. Walks all of them.

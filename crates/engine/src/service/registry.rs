@@ -12,7 +12,7 @@ use std::{
 use journal::{Encode, RowRef, Scratch};
 use ledger::{
     AgentId, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service, ServiceChanged,
-    ServiceId, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register, decide_verified,
+    ServiceId, Standing, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register, decide_verified,
 };
 use parking_lot::{Mutex, RwLock};
 use wal::{Lsn, Refused};
@@ -39,6 +39,8 @@ pub(crate) struct ServicesState {
     /// Registrations by provider and key.
     keys: BTreeMap<(AgentId, KeyHash), (Position, u64)>,
     by_provider: HashMap<AgentId, usize>,
+    /// What the services of each provider give it. Those whose calls never counted are left out.
+    standings: HashMap<AgentId, Standing>,
     /// Whose calls ended since its score was recorded.
     moved: BTreeSet<ServiceId>,
     /// Whose scores are being recorded, a slice at a time.
@@ -64,6 +66,10 @@ impl Services {
         }
         let unsaid = |service: &&Service| service.trust.score() != service.trust.shown;
         state.moved = state.services.values().filter(unsaid).map(|service| service.id).collect();
+        for service in state.services.values().filter(|service| !service.trust.calls.is_empty()) {
+            let standing = state.standings.entry(service.provider).or_default();
+            *standing = standing.with(Standing::default(), Standing::of(&service.trust));
+        }
         Self { state: Mutex::new(state), published: RwLock::new(published) }
     }
 
@@ -100,7 +106,23 @@ impl Services {
 
     /// For the commit stream: a call has ended.
     pub(crate) fn saw(&self, ended: &TokenEnded, position: Position) {
-        self.state.lock().saw(ended, position);
+        let mut state = self.state.lock();
+        let of_service = |state: &ServicesState| {
+            let service = state.services.get(&ended.terms.service);
+            service.map_or_else(Standing::default, |service| Standing::of(&service.trust))
+        };
+        let before = of_service(&state);
+        state.saw(ended, position);
+        let after = of_service(&state);
+        if before != after {
+            let standing = state.standings.entry(ended.terms.provider).or_default();
+            *standing = standing.with(before, after);
+        }
+    }
+
+    /// The score of an agent as a provider: from calls whose ends are durable.
+    pub(crate) fn score_of(&self, agent: AgentId) -> u8 {
+        self.state.lock().standings.get(&agent).copied().unwrap_or_default().score()
     }
 
     /// Registers a service. `found` was found where the request arrived and is looked at after the key.

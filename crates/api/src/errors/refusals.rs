@@ -98,6 +98,16 @@ impl From<Denial> for Problem {
             Denial::ServiceInactive => Self::new(Kind::WrongState)
                 .saying("The service is not active and takes no new calls.")
                 .with_text("status", "inactive"),
+            Denial::TooManyOpenTokens { limit } => Self::new(Kind::TooManyInFlight)
+                .saying("The agent has as many open payment tokens as it may. Nothing was held.")
+                .advising(&[
+                    "Cancel tokens that nobody has redeemed with DELETE /v1/x402/tokens/{token_id}, or wait until some have ended.",
+                    "List them with GET /v1/x402/tokens?role=consumer&status=reserved.",
+                ])
+                .with_text("rule", "too_many_open_tokens")
+                .with("limit", Detail::Number(limit.into())),
+            Denial::NoRoomForTokens => Self::new(Kind::Overloaded)
+                .saying("There are as many open payment tokens on this node as there may be. Nothing was held."),
             Denial::SlugTaken { slug } => Self::new(Kind::AlreadyExists)
                 .saying("There is a service of that name, or of one that looks the same in a URL. Choose another name.")
                 .with_text("path", "$.name")
@@ -194,6 +204,8 @@ mod tests {
             (Denial::UnknownToken, 404, "AP-2002"),
             (Denial::TokenMismatch, 400, "TOKEN_INVALID"),
             (Denial::ServiceInactive, 409, "AP-1006"),
+            (Denial::TooManyOpenTokens { limit: 9 }, 429, "AP-3002"),
+            (Denial::NoRoomForTokens, 503, "AP-3001"),
             (Denial::SlugTaken { slug: "weather".into() }, 409, "AP-2003"),
             (Denial::NoWalletInCurrency { currency: Currency::EUR }, 404, "AP-1001"),
             (Denial::PriceAboveMaximum { price: two, max_amount: one }, 402, "AP-1001"),

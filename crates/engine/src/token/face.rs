@@ -36,16 +36,10 @@ impl Engine {
         let permit = self.admit(&caller.meter, 1)?;
         let Authorize { payer, service, max_amount, ttl_ms, key } = command;
         self.owned(caller, payer)?;
-        let (own, all) = shared.tokens.open_of(caller.agent);
-        if all >= shared.options.tokens_open_max {
-            return Err(Refusal::Overloaded);
-        }
-        if own >= shared.options.tokens_open_per_agent_max {
-            return Err(Refusal::TooManyInFlight);
-        }
         let at = shared.time.now();
         let ttl_ms = ttl_ms.unwrap_or(shared.rules.token_ttl_default_ms).min(shared.rules.token_ttl_max_ms);
-        let offer = self.offer(service);
+        // Told after the key was looked at: a repeated request needs no further place.
+        let offer = self.offer(service).and_then(|offer| self.room_for_token(caller.agent).map(|()| offer));
         let shares_operator =
             |offer: &Arc<Offer>| shared.directory.share_operator(offer.provider, caller.agent);
         let command = ReserveCommand {
@@ -164,6 +158,17 @@ impl Engine {
         // Nothing is shown that a power cut could take back.
         self.delivered(decided).await?;
         Ok(Page { items, next })
+    }
+
+    /// Why the agent may have no further open token, if so.
+    fn room_for_token(&self, agent: AgentId) -> Result<(), Denial> {
+        let shared = self.shared();
+        let (own, all) = shared.tokens.open_of(agent);
+        if all >= shared.options.tokens_open_max {
+            return Err(Denial::NoRoomForTokens);
+        }
+        let limit = shared.options.tokens_open_per_agent_max;
+        if own >= limit { Err(Denial::TooManyOpenTokens { limit }) } else { Ok(()) }
     }
 
     /// What the service offers now, or why it offers nothing.

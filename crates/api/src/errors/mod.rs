@@ -6,6 +6,7 @@
 
 mod kind;
 mod refusals;
+mod token_state;
 
 use std::borrow::Cow;
 

@@ -3,7 +3,7 @@
 use engine::Refusal;
 use ledger::{Denial, WalletStatus};
 
-use super::{Detail, Kind, Problem};
+use super::{Detail, Kind, Problem, token_state};
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
@@ -97,6 +97,7 @@ impl From<Denial> for Problem {
             Denial::TokenMismatch => Self::new(Kind::TokenInvalid).with_text("reason", "not_as_reserved"),
             Denial::ServiceInactive => Self::new(Kind::WrongState)
                 .saying("The service is not active and takes no new calls.")
+                .advising(&["Look for another service with GET /v1/services."])
                 .with_text("status", "inactive"),
             Denial::TooManyOpenTokens { limit } => Self::new(Kind::TooManyInFlight)
                 .saying("The agent has as many open payment tokens as it may. Nothing was held.")
@@ -114,6 +115,7 @@ impl From<Denial> for Problem {
                 .with_text("slug", slug.into_string()),
             Denial::NoWalletInCurrency { currency } => Self::new(Kind::UnknownWallet)
                 .saying(format!("The agent has no wallet in {currency} to be paid into. Open one first."))
+                .advising(&["Have the agent's owner open one with POST /v1/wallets, then register the service again."])
                 .with_text("currency", currency.as_str().to_owned()),
             Denial::PriceAboveMaximum { price, max_amount } => Self::new(Kind::PriceAboveMaximum)
                 .with_amount("price", price)
@@ -122,9 +124,7 @@ impl From<Denial> for Problem {
                 Self::new(Kind::TokenExpired).with("expired_at", Detail::Time(expired_at))
             }
             Denial::TokenUsed { status } => Self::new(Kind::TokenUsed).with_text("status", status.as_str()),
-            Denial::WrongTokenStatus { status } => Self::new(Kind::WrongState)
-                .saying("The token's present state does not allow this step.")
-                .with_text("status", status.as_str()),
+            Denial::WrongTokenStatus { status } => token_state::problem(status),
             Denial::UnknownWebhook => {
                 Self::new(Kind::NotFound).saying("There is no such webhook that this key may see.")
             }

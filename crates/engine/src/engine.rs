@@ -230,6 +230,7 @@ impl Engine {
             services: shared.services.len() as u64,
             webhooks: shared.webhooks.len() as u64,
             tokens: shared.tokens.len() as u64,
+            open_tokens: shared.tokens.open_len(),
             timers: shared.timers.live(),
             deadlines_fired: shared.timer_stats.fired.load(Ordering::Relaxed),
             served_until_ms: shared.time.late().millis(),

@@ -276,6 +276,8 @@ pub struct Gauges {
     pub webhooks: u64,
     /// Tokens in memory, those that ended lately included.
     pub tokens: u64,
+    /// Tokens that hold money.
+    pub open_tokens: u64,
     /// Timers that will fire, those that nobody needs any more included.
     pub timers: u64,
     /// Deadlines at which an owner was woken.

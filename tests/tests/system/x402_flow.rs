@@ -265,3 +265,29 @@ fn denials_of_an_authorisation_say_why_and_hold_nothing() {
     let other = Account::funded(node, "other", "1");
     other.authorize(node, "weather", "");
 }
+
+/// A node without an index says that it has no lists; what it sells, and the ends of its tokens after a crash, need none.
+#[test]
+fn without_an_index_calls_are_sold_and_lists_are_refused() {
+    let market = Market::open(Node::builder().set("history.enabled", "false").start(), "");
+    let Market { node, consumer, provider, service } = market;
+    let authorized = consumer.authorize(&node, &service, "");
+    provider.verify(&node, &authorized.token).expect(200);
+    for step in ["call-started", "call-accepted"] {
+        provider.step(&node, &authorized.id, step).expect(200);
+    }
+    let completed = provider.step(&node, &authorized.id, "call-completed").expect(200);
+    for path in [
+        "/v1/x402/tokens".to_owned(),
+        "/v1/payments".to_owned(),
+        format!("/v1/wallets/{}/entries", consumer.wallet),
+    ] {
+        let error = node.send(&Request::get(path).bearer(&consumer.api_key)).expect_error(409, "AP-1006");
+        assert_eq!(error.text("/error/details/status"), "no_history_index");
+        assert_eq!(error.at("/error/retryable"), false);
+    }
+    let node = node.kill_and_restart();
+    let again = provider.step(&node, &authorized.id, "call-completed").expect(200);
+    assert_eq!(again.text(), completed.text());
+    assert_eq!(consumer.token(&node, &authorized.id).expect(200).document().text("/status"), "settled");
+}

@@ -22,6 +22,24 @@ impl From<Refusal> for Problem {
             Refusal::TooLarge => Self::new(Kind::BodyTooLarge)
                 .saying("The request is larger than one record may be. Nothing was moved. Split it into smaller ones."),
             Refusal::Stopping => Self::new(Kind::Stopping),
+            Refusal::NoIndex => Self::new(Kind::WrongState)
+                .saying("This node keeps no index of what has happened (history.enabled = false), so it has no lists.")
+                .advising(&[
+                    "Read single payments and tokens by their ids.",
+                    "Ask the node's operator to keep the index: it is made from the log at the next start.",
+                ])
+                .with_text("status", "no_history_index"),
+            Refusal::EndNotIndexed => Self::new(Kind::WrongState)
+                .saying(
+                    "The token has ended. This node keeps no index of what has happened (history.enabled = false) and \
+                     cannot tell how.",
+                )
+                .advising(&[
+                    "Provider: do not deliver; whether the call was paid shows in your wallet's balance.",
+                    "Consumer: nothing is held for it any more; authorise a new call if you need one.",
+                    "Ask the node's operator to keep the index: then it tells how every token ended.",
+                ])
+                .with_text("status", "ended"),
             Refusal::Damaged => Self::new(Kind::Damaged),
         }
     }
@@ -236,6 +254,8 @@ mod tests {
             (Refusal::OutcomeUnknown, 503, "AP-3003"),
             (Refusal::TooLarge, 413, "AP-2004"),
             (Refusal::Stopping, 503, "AP-3001"),
+            (Refusal::NoIndex, 409, "AP-1006"),
+            (Refusal::EndNotIndexed, 409, "AP-1006"),
             (Refusal::Damaged, 500, "AP-3005"),
         ];
         for (refusal, status, code) in table {

@@ -39,6 +39,8 @@ const IN_FLIGHT_MAX: usize = 8_192;
 const OUTAGE_MIN_MS: i64 = 100;
 /// Time between two signs of life while providers have calls under way.
 const ALIVE_EVERY_MS: i64 = 1_000;
+/// How many more ended tokens stay in memory where there is no index to find them in.
+const KEPT_UNINDEXED_FACTOR: usize = 4;
 /// Time from the recording of the last score that had moved to that of the first that moved since.
 const SCORES_EVERY_MS: i64 = 1_000;
 
@@ -253,7 +255,10 @@ impl<'s> Rounds<'s> {
             return;
         }
         let shared = self.shared;
-        shared.tokens.evict(SLICE, (self.indexed)(), |position| shared.delivered.covers(position));
+        let indexed = (self.indexed)();
+        let share = if indexed.is_some() { 1 } else { KEPT_UNINDEXED_FACTOR };
+        let kept = shared.options.ended_tokens_kept.saturating_mul(share);
+        shared.tokens.evict(kept, SLICE, indexed, |position| shared.delivered.covers(position));
         if shared.status.phase() == Phase::Ready {
             self.tell_scores();
         }

@@ -105,6 +105,7 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
         wal: wal_options(config)?,
         activation: fixed.activation,
         ended_tokens_kept: fixed.ended_tokens_kept,
+        dead_timers_max: fixed.dead_timers_max,
         tokens_open_max: positive("x402.tokens_open_max", config.x402.tokens_open_max)?,
         tokens_open_per_agent_max: positive(
             "x402.tokens_open_per_agent_max",

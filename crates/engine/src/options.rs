@@ -44,6 +44,8 @@ pub struct Options {
     /// Ended tokens that stay in memory although the index has them, for repeated steps; four times as many without an
     /// index. One takes about 250 bytes.
     pub ended_tokens_kept: usize,
+    /// Timers of ended tokens beyond which the timer thread looks for them and drops them. One takes 16 to 32 bytes.
+    pub dead_timers_max: u64,
     /// Where idempotency keys are kept.
     pub keys: KeyOptions,
     /// A wall clock that is off by more than this is absurd: nothing expires until it is right again.
@@ -74,6 +76,7 @@ impl Default for Options {
             tokens_open_max: 4_194_304,
             tokens_open_per_agent_max: 1_048_576,
             ended_tokens_kept: 16_384,
+            dead_timers_max: 1 << 20,
             keys: KeyOptions::default(),
             clock_jump_max: Duration::from_secs(86_400),
             outage_max: Duration::from_secs(30 * 86_400),

@@ -41,6 +41,8 @@ const OUTAGE_MIN_MS: i64 = 100;
 const ALIVE_EVERY_MS: i64 = 1_000;
 /// How many more ended tokens stay in memory where there is no index to find them in.
 const KEPT_UNINDEXED_FACTOR: usize = 4;
+/// Most timers that an open token has: of its expiry, its start, its end.
+const TIMERS_PER_TOKEN: u64 = 3;
 /// Time from the recording of the last score that had moved to that of the first that moved since.
 const SCORES_EVERY_MS: i64 = 1_000;
 
@@ -259,6 +261,11 @@ impl<'s> Rounds<'s> {
         let share = if indexed.is_some() { 1 } else { KEPT_UNINDEXED_FACTOR };
         let kept = shared.options.ended_tokens_kept.saturating_mul(share);
         shared.tokens.evict(kept, SLICE, indexed, |position| shared.delivered.covers(position));
+        let needed = shared.tokens.open_len().saturating_mul(TIMERS_PER_TOKEN);
+        if self.wheel.len() as u64 > needed.saturating_add(shared.options.dead_timers_max) {
+            let is_open = |id| shared.tokens.read(id, |token| token.status.is_open()) == Some(true);
+            self.wheel.sweep(SLICE, is_open);
+        }
         if shared.status.phase() == Phase::Ready {
             self.tell_scores();
         }

@@ -243,3 +243,30 @@ fn a_full_disk_makes_nobody_late() {
     node.kill();
     setup.audit();
 }
+
+/// Timers are not cancelled; whoever cancels calls must not fill the memory with them.
+#[test]
+fn timers_of_ended_tokens_do_not_pile_up_and_the_others_still_fire() {
+    const ENDED: usize = 5_000;
+    let setup = Setup::new(MemoryStorage::new()).tuned(|options| options.dead_timers_max = 100);
+    let clock = setup.clock.clone();
+    let node = setup.start();
+    let market = Market::open(&node, None);
+    let mut open = Vec::new();
+    for number in 0..ENDED {
+        let token = market.reserve(&node).id;
+        if number % 100 == 0 {
+            open.push(token);
+        } else {
+            node.run(node.engine.cancel_token(&market.consumer.caller, token)).expect("cancelled");
+        }
+    }
+    let bound = 3 * open.len() as u64 + 100;
+    eventually("dead timers are dropped", || node.engine.gauges().timers <= bound);
+    clock.advance(300_000);
+    seen(&node, &clock);
+    for token in open {
+        eventually("it expires", || market.token(&node, token).status == TokenStatus::Expired);
+    }
+    assert_eq!(market.books(&node), ["100", "0", "0"]);
+}

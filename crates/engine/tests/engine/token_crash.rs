@@ -6,11 +6,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::{Engine, TokenView, Transaction};
-use ledger::{TokenId, TokenStatus};
+use ledger::{Sla, TokenId, TokenStatus};
 use testkit::Random;
 use wal::testing::{Disk, FaultyStorage, Loss};
 
-use crate::harness::{Market, Setup, redeem};
+use crate::harness::{Market, Setup, eventually, pass, redeem};
 
 const CLIENTS: usize = 6;
 const CALLS: usize = 30;
@@ -113,6 +113,65 @@ fn nothing_that_a_party_was_told_of_a_call_is_lost() {
         };
         let told = &told[..told.partition_point(|(calls, _)| *calls <= moment)];
         check(&setup, &market, image.image(loss), told);
+    }
+}
+
+/// The power goes at every call of the disk while calls come to each of their five ends, with everything, nothing and
+/// some of what was not synced: no moment of the life of a token is special.
+#[test]
+fn the_power_may_go_at_every_step_of_every_kind_of_call() {
+    const REPLAY: &str =
+        "cargo test -p engine --test engine the_power_may_go_at_every_step_of_every_kind_of_call";
+    let mut random = Random::new(testkit::seed(REPLAY));
+    let disk = FaultyStorage::new();
+    let setup = Setup::new(disk.clone()).tuned(|options| {
+        options.rules.token_ttl_default_ms = 1_000;
+        options.rules.token_start_within_ms = 1_000;
+    });
+    let node = setup.start();
+    let market = Market::open(&node, Some(Sla { window_ms: 400, accept_within_ms: None }));
+    let opened = disk.call_count();
+    let mut told: Vec<(usize, TokenView)> = Vec::new();
+    for (steps, end) in [
+        (4, TokenStatus::Settled),
+        (0, TokenStatus::Cancelled),
+        (0, TokenStatus::Expired),
+        (1, TokenStatus::Refunded),
+        (2, TokenStatus::SlaBreached),
+        (3, TokenStatus::SlaBreached),
+    ] {
+        let mut note = |view: TokenView| {
+            told.push((disk.call_count(), view));
+        };
+        let reserved = market.reserve(&node);
+        let token = reserved.id;
+        note(reserved);
+        let all = [Market::verify, Market::start, Market::accept, Market::complete];
+        all.iter().take(steps).for_each(|step| note(step(&market, &node, token)));
+        match end {
+            TokenStatus::Settled => {}
+            TokenStatus::Cancelled => {
+                let cancelled = node.run(node.engine.cancel_token(&market.consumer.caller, token));
+                note(cancelled.expect("cancelled").value);
+            }
+            _ => {
+                pass(&node, &setup.clock, 1_100);
+                eventually("it ends by itself", || !market.token(&node, token).status.is_open());
+                note(market.token(&node, token));
+            }
+        }
+        assert_eq!(told.last().map(|(_, view)| view.status), Some(end));
+    }
+    node.kill();
+    let calls = disk.calls();
+    let mut image = Disk::new();
+    calls[..opened].iter().for_each(|call| image.apply(call));
+    for moment in opened..=calls.len() {
+        let told = &told[..told.partition_point(|(calls, _)| *calls <= moment)];
+        for loss in [Loss::Dropped, Loss::Kept, Loss::Random(random.next_u64())] {
+            check(&setup, &market, image.image(loss), told);
+        }
+        calls.get(moment).into_iter().for_each(|call| image.apply(call));
     }
 }
 

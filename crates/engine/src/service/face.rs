@@ -118,9 +118,10 @@ impl Engine {
         self.shared().services.all()
     }
 
-    /// Active services whose endpoint is exactly this URL: verified ones first, then by trust.
-    pub fn services_at(&self, endpoint_url: &str) -> Vec<Arc<ServiceView>> {
-        self.shared().services.at_url(endpoint_url)
+    /// The first `limit` active services whose endpoint is exactly this URL, verified ones first, then by trust, and how
+    /// many there are.
+    pub fn services_at(&self, endpoint_url: &str, limit: usize) -> (Vec<Arc<ServiceView>>, usize) {
+        self.shared().services.at_url(endpoint_url, limit)
     }
 
     /// The wallet that a service in `currency` is paid into.

@@ -86,8 +86,8 @@ impl Services {
         self.published.read().all()
     }
 
-    pub(crate) fn at_url(&self, url: &str) -> Vec<Arc<ServiceView>> {
-        self.published.read().at_url(url)
+    pub(crate) fn at_url(&self, url: &str, limit: usize) -> (Vec<Arc<ServiceView>>, usize) {
+        self.published.read().at_url(url, limit)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -120,11 +120,13 @@ impl Reads {
         self.indexed(move |history| history.tokens(agent, role, before, range, limit)).await
     }
 
+    /// Whether there is an index to find things by.
+    pub(crate) fn has_index(&self) -> bool {
+        self.history.is_some()
+    }
+
     /// The record that ended the token that was reserved at `token`. An index that is behind does not know, and says so.
     pub(crate) async fn token_end(&self, token: Position) -> Result<Option<Position>, Refusal> {
-        if self.history.is_none() {
-            return Ok(None);
-        }
         let newest = self.shared.delivered.newest();
         let asked = self.indexed(move |history| Ok((history.token_end(token)?, history.cursor()))).await?;
         match asked {
@@ -200,7 +202,7 @@ impl Reads {
         &self,
         ask: impl FnOnce(&History) -> Result<T, history::Error> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let history = self.history.clone().ok_or(Refusal::Damaged)?;
+        let history = self.history.clone().ok_or(Refusal::NoIndex)?;
         let (newest, wait): (Lsn, Duration) =
             (self.shared.delivered.newest(), self.shared.options.history_wait);
         let asking = tokio::task::spawn_blocking(move || {
@@ -247,14 +249,14 @@ impl Reads {
         let id = self.shared.payment_id(place.lsn, place.item);
         match fact {
             Fact::Payment(payment) if place.item == 0 => {
-                Some(Transaction::Payment(PaymentReceipt { id, payment: payment.clone() }))
+                Some(Transaction::Payment(PaymentReceipt { id, payment: Box::new(payment.clone()) }))
             }
             Fact::Funding(funding) if place.item == 0 => {
                 Some(Transaction::Funding(FundReceipt { id, funding: funding.clone() }))
             }
             Fact::PaymentBatch(batch) => {
                 let payment = batch.payment(usize::try_from(place.item).ok()?)?;
-                Some(Transaction::Payment(PaymentReceipt { id, payment }))
+                Some(Transaction::Payment(PaymentReceipt { id, payment: Box::new(payment) }))
             }
             Fact::TokenEnded(ended) if ended.end == TokenEnd::Settled && place.item == 0 => {
                 Some(Transaction::Settlement(SettlementReceipt {

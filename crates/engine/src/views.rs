@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use ledger::{
-    AgentId, Amount, Currency, Funding, Key, Payment, PaymentId, Policy, Rail, Remaining, ServiceId,
-    Standing, Timestamp, TokenId, WalletFields, WalletId, WalletOpened, WalletStatus,
+    AgentId, Amount, Currency, Funding, Key, Mandate, Payment, PaymentId, Policy, Rail, Remaining, ServiceId,
+    Timestamp, TokenId, WalletFields, WalletId, WalletOpened, WalletStatus,
 };
 
 use crate::admission::AgentMeter;
@@ -146,12 +146,12 @@ pub struct PolicyView {
 }
 
 impl PolicyView {
-    pub(crate) fn of(currency: Currency, standing: Option<&Standing>, as_of: Timestamp) -> Self {
+    pub(crate) fn of(currency: Currency, mandate: Option<&Mandate>, as_of: Timestamp) -> Self {
         Self {
-            policy: standing.map(|standing| standing.policy.clone()).unwrap_or_default(),
+            policy: mandate.map(|mandate| mandate.policy.clone()).unwrap_or_default(),
             currency: Some(currency),
-            changed_at: standing.map(|standing| standing.changed_at),
-            remaining: standing.map(|standing| standing.remaining(as_of)).unwrap_or_default(),
+            changed_at: mandate.map(|mandate| mandate.changed_at),
+            remaining: mandate.map(|mandate| mandate.remaining(as_of)).unwrap_or_default(),
             as_of,
         }
     }
@@ -178,7 +178,8 @@ impl<T> Answer<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaymentReceipt {
     pub id: PaymentId,
-    pub payment: Payment,
+    /// Boxed since it was decided: a batch has thousands.
+    pub payment: Box<Payment>,
 }
 
 /// A funding with its id.
@@ -300,6 +301,8 @@ pub struct Gauges {
     pub webhooks: u64,
     /// Tokens in memory, those that ended lately included.
     pub tokens: u64,
+    /// Tokens that hold money.
+    pub open_tokens: u64,
     /// Timers that will fire, those that nobody needs any more included.
     pub timers: u64,
     /// Deadlines at which an owner was woken.

@@ -1,8 +1,8 @@
 //! Records and rows of spending policies, schema version 1: their shape on disk, and the way there and back.
 
 use ledger::{
-    ActiveHours, Amount, Bucket, CountLimit, Measure, Policy, PolicyChanged, PolicyDenial, PolicyFigures,
-    PolicyRule, PolicyScope, Position, Rail, RailSet, Recipient, ServiceId, Span, SpendLimit, Standing,
+    ActiveHours, Amount, Bucket, CountLimit, Mandate, Measure, Policy, PolicyChanged, PolicyDenial,
+    PolicyFigures, PolicyRule, PolicyScope, Position, Rail, RailSet, Recipient, ServiceId, Span, SpendLimit,
     Timestamp, Usage, Used, WalletId, Window,
 };
 use rkyv::with::InlineAsBox;
@@ -93,7 +93,7 @@ struct UsedRow {
 }
 
 #[derive(Archive, Serialize)]
-pub(crate) struct StandingRow<'a> {
+pub(crate) struct MandateRow<'a> {
     policy: PolicyRecord<'a>,
     changed_at: i64,
     latest: i64,
@@ -130,8 +130,8 @@ pub(crate) fn changed(record: &ArchivedPolicyChangedRecord<'_>) -> Result<Policy
     })
 }
 
-pub(crate) fn standing_row(standing: &Standing) -> StandingRow<'_> {
-    let windows = standing.usage.windows.iter().map(|used| UsedRow {
+pub(crate) fn mandate_row(mandate: &Mandate) -> MandateRow<'_> {
+    let windows = mandate.usage.windows.iter().map(|used| UsedRow {
         since: used.since.get(),
         buckets: used
             .buckets
@@ -139,15 +139,15 @@ pub(crate) fn standing_row(standing: &Standing) -> StandingRow<'_> {
             .map(|bucket| BucketRow { slot: bucket.slot, used: bucket.used })
             .collect(),
     });
-    StandingRow {
-        policy: policy_record(&standing.policy),
-        changed_at: standing.changed_at.millis(),
-        latest: standing.usage.latest.millis(),
+    MandateRow {
+        policy: policy_record(&mandate.policy),
+        changed_at: mandate.changed_at.millis(),
+        latest: mandate.usage.latest.millis(),
         windows: windows.collect(),
     }
 }
 
-pub(crate) fn standing(kind: u8, row: &ArchivedStandingRow<'_>) -> Result<Standing, Error> {
+pub(crate) fn mandate(kind: u8, row: &ArchivedMandateRow<'_>) -> Result<Mandate, Error> {
     let policy = policy(kind, &row.policy)?;
     check::ensure_kind(kind, !policy.is_empty(), "policy")?;
     let amounts = policy.limits.iter().map(|limit| (Measure::Amount, limit.span));
@@ -160,7 +160,7 @@ pub(crate) fn standing(kind: u8, row: &ArchivedStandingRow<'_>) -> Result<Standi
     let usage = Usage { latest: Timestamp::from_millis(row.latest.to_native()), windows: windows.collect() };
     let is_whole = row.windows.len() == usage.windows.len() && usage.fits(&policy);
     check::ensure_kind(kind, is_whole, "usage of a policy")?;
-    Ok(Standing { policy, changed_at: Timestamp::from_millis(row.changed_at.to_native()), usage })
+    Ok(Mandate { policy, changed_at: Timestamp::from_millis(row.changed_at.to_native()), usage })
 }
 
 pub(crate) fn policy_record(policy: &Policy) -> PolicyRecord<'_> {

@@ -8,7 +8,7 @@ use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
 
 use crate::archive::{OptionalText, access};
-use crate::policies::StandingRow;
+use crate::policies::MandateRow;
 use crate::records::{ApiKeyRecord, StatusRecord};
 use crate::{Error, Scratch, check, decode, encode, kind, policies, services, tokens, webhooks};
 
@@ -65,9 +65,9 @@ pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
     match row {
         RowRef::Wallet(id, wallet) => match wallet.policy {
             None => out.archive(kind::ROW_WALLET, &wallet_row(id, &wallet)),
-            Some(standing) => {
-                let (wallet, standing) = (wallet_row(id, &wallet), policies::standing_row(standing));
-                out.archive(kind::ROW_WALLET_POLICY, &WalletPolicyRow { wallet, standing });
+            Some(mandate) => {
+                let (wallet, mandate) = (wallet_row(id, &wallet), policies::mandate_row(mandate));
+                out.archive(kind::ROW_WALLET_POLICY, &WalletPolicyRow { wallet, mandate });
             }
         },
         RowRef::Agent(agent) => out.archive(kind::ROW_AGENT, &agent_row(agent)),
@@ -91,7 +91,7 @@ pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
         kind::ROW_WALLET_POLICY => {
             let row: &ArchivedWalletPolicyRow<'_> = access(byte, archive)?;
             let (id, mut wallet) = wallet(byte, &row.wallet)?;
-            wallet.policy = Some(Box::new(policies::standing(byte, &row.standing)?));
+            wallet.policy = Some(Box::new(policies::mandate(byte, &row.mandate)?));
             Ok(Row::Wallet(id, wallet))
         }
         kind::ROW_AGENT => agent(access(byte, archive)?),
@@ -136,7 +136,7 @@ struct WalletRow<'a> {
 #[derive(Archive, Serialize)]
 struct WalletPolicyRow<'a> {
     wallet: WalletRow<'a>,
-    standing: StandingRow<'a>,
+    mandate: MandateRow<'a>,
 }
 
 #[derive(Archive, Serialize)]

@@ -29,6 +29,7 @@ mod rail;
 mod rules;
 mod seal;
 mod service;
+mod standing;
 mod time;
 mod token;
 mod trust;
@@ -56,10 +57,11 @@ pub use ids::{AgentId, EventId, IdError, KeyId, PaymentId, ServiceId, TokenId, W
 pub use outage::{ClockFact, Outage, OutageCause, Outages};
 pub use payment::{PayCommand, Payee, Payment, decide_payment};
 pub use policy::{
-    AT_ONCE, ActiveHours, BUCKETS_MAX, Bucket, CountLimit, DAY_MINUTES, Measure, POLICY_CATEGORIES_MAX,
-    POLICY_HOURS_MAX, POLICY_RECIPIENTS_MAX, POLICY_TEXT_BYTES_MAX, POLICY_WINDOWS_MAX, Policy,
-    PolicyChanged, PolicyDenial, PolicyError, PolicyFigures, PolicyRule, PolicyScope, Recipient, Release,
-    Remaining, Span, Spend, SpendLimit, Spending, Standing, Target, Usage, Used, Window, decide_policy,
+    AT_ONCE, ActiveHours, BUCKETS_MAX, Bucket, CountLimit, DAY_MINUTES, Mandate, Measure,
+    POLICY_CATEGORIES_MAX, POLICY_HOURS_MAX, POLICY_RECIPIENTS_MAX, POLICY_TEXT_BYTES_MAX,
+    POLICY_WINDOWS_MAX, Policy, PolicyChanged, PolicyDenial, PolicyError, PolicyFigures, PolicyRule,
+    PolicyScope, Recipient, Release, Remaining, Span, Spend, SpendLimit, Spending, Target, Usage, Used,
+    Window, decide_policy,
 };
 pub use posting::{Account, Balance, HoldEnd, Posting, SystemAccount, Totals, Transfer, assert_balanced};
 pub use rail::{Rail, RailSet};
@@ -69,6 +71,7 @@ pub use service::{
     PatchCommand, RegisterCommand, SLA_WINDOW_MS_MAX, Service, ServiceChange, ServiceChanged, ServiceStatus,
     ServiceTerms, Sla, decide_patch, decide_register, decide_verified, slug_of,
 };
+pub use standing::Standing;
 pub use time::{Position, Timestamp};
 pub use token::{
     Offer, ReserveCommand, Step, Token, TokenClaims, TokenDecision, TokenEnd, TokenEnded, TokenFact,

@@ -1,7 +1,7 @@
 //! Spending policy: what an owner lets a wallet, an agent or a key spend.
 //!
-//! Role: [`Policy`] is the rules as a value, validated whole; [`Standing`] is a policy in force with what was used of it.
-//! Owner of state: a wallet's owner keeps the wallet's standing, the agent's budget the agent's. The payer's wallet
+//! Role: [`Policy`] is the rules as a value, validated whole; [`Mandate`] is a policy in force with what was used of it.
+//! Owner of state: a wallet's owner keeps the wallet's mandate, the agent's budget the agent's. The payer's wallet
 //! decides by them, before money moves.
 //! Precedence: `expires_at`, `active_hours`, `allowed_rails`, `blocked_recipients`, `allowed_recipients`,
 //! `allowed_categories`, `max_per_payment`, `limits` in their order, `max_payments` in theirs: the first rule that
@@ -16,17 +16,17 @@
 mod check;
 mod denial;
 mod hours;
+mod mandate;
 mod recipient;
 mod span;
-mod standing;
 mod usage;
 
 pub use check::{AT_ONCE, Spend, Target};
 pub use denial::{PolicyDenial, PolicyFigures, PolicyRule, PolicyScope};
 pub use hours::{ActiveHours, DAY_MINUTES};
+pub use mandate::{Mandate, PolicyChanged, Remaining, decide_policy};
 pub use recipient::Recipient;
 pub use span::{Span, Window};
-pub use standing::{PolicyChanged, Remaining, Standing, decide_policy};
 pub use usage::{BUCKETS_MAX, Bucket, Measure, Release, Spending, Usage, Used};
 
 use crate::{Amount, RailSet, Timestamp};

@@ -6,8 +6,8 @@
 //! sums commute, a debit is decided against credits already delivered, and a credit cannot fail.
 
 use crate::{
-    AgentId, Amount, Currency, Denial, IdempotencyKeys, Policy, PolicyScope, Position, Release, Spend,
-    Spending, Standing, Timestamp,
+    AgentId, Amount, Currency, Denial, IdempotencyKeys, Mandate, Policy, PolicyScope, Position, Release,
+    Spend, Spending, Timestamp,
 };
 
 mod resting;
@@ -57,7 +57,7 @@ pub struct Wallet {
     pub posted: Position,
     pub keys: IdempotencyKeys,
     /// What it may spend, and what was used of that.
-    pub policy: Option<Box<Standing>>,
+    pub policy: Option<Box<Mandate>>,
 }
 
 const _: () = assert!(size_of::<Wallet>() <= 192);
@@ -77,7 +77,7 @@ pub struct WalletFields<'a> {
     pub decided: Position,
     pub posted: Position,
     pub keys: &'a IdempotencyKeys,
-    pub policy: Option<&'a Standing>,
+    pub policy: Option<&'a Mandate>,
 }
 
 impl WalletFields<'_> {
@@ -189,34 +189,32 @@ impl Wallet {
 
     /// The time at which a command that arrived at `at` is decided. Where uses are counted time does not run backwards.
     pub fn time(&self, at: Timestamp) -> Timestamp {
-        self.policy.as_ref().map_or(at, |standing| standing.time(at))
+        self.policy.as_ref().map_or(at, |mandate| mandate.time(at))
     }
 
     /// Why the policy refuses a spending, after `at_once` was decided together with it.
     pub fn policy_refuses<'a>(&self, spend: impl FnOnce() -> Spend<'a>, at_once: Spending) -> Option<Denial> {
-        let standing = self.policy.as_ref()?;
-        standing
-            .refuses(PolicyScope::Wallet, &spend(), at_once)
-            .map(|denial| Denial::Policy(Box::new(denial)))
+        let mandate = self.policy.as_ref()?;
+        mandate.refuses(PolicyScope::Wallet, &spend(), at_once).map(|denial| Denial::Policy(Box::new(denial)))
     }
 
     /// Counts what an own record at `at` used of the policy. Goes with [`Self::apply`].
     pub fn spend(&mut self, spending: Spending, at: Timestamp) {
-        if let Some(standing) = &mut self.policy {
-            standing.spent(spending, at);
+        if let Some(mandate) = &mut self.policy {
+            mandate.spent(spending, at);
         }
     }
 
     /// Puts a policy into force that the own record at `position` has set. Goes with [`Self::apply`].
     pub fn set_policy(&mut self, policy: Policy, at: Timestamp, position: Position) {
-        let before = self.policy.take().map(|standing| *standing);
-        self.policy = Standing::set(before, policy, at, position).map(Box::new);
+        let before = self.policy.take().map(|mandate| *mandate);
+        self.policy = Mandate::set(before, policy, at, position).map(Box::new);
     }
 
     /// Gives back what a hold had used of the policy. Goes with [`Self::post`].
     pub fn release(&mut self, release: Release) {
-        if let Some(standing) = &mut self.policy {
-            standing.released(release);
+        if let Some(mandate) = &mut self.policy {
+            mandate.released(release);
         }
     }
 

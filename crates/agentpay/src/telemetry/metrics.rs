@@ -46,6 +46,7 @@ pub(super) struct Gauges {
     services: Gauge,
     webhooks: Gauge,
     tokens: Gauge,
+    open_tokens: Gauge,
     timers: Gauge,
     deadlines_fired: Counter,
     clock_frozen: Gauge,
@@ -87,6 +88,10 @@ impl Gauges {
                 "agentpay_engine_tokens",
                 "Payment tokens in memory, open ones and those that ended lately",
             ),
+            open_tokens: described(
+                "agentpay_engine_open_tokens",
+                "Payment tokens that have not ended, of x402.tokens_open_max",
+            ),
             timers: described(
                 "agentpay_engine_timers",
                 "Deadlines ahead, those that nobody needs any more included",
@@ -126,6 +131,7 @@ impl Gauges {
         self.services.set(exact(now.services));
         self.webhooks.set(exact(now.webhooks));
         self.tokens.set(exact(now.tokens));
+        self.open_tokens.set(exact(now.open_tokens));
         self.timers.set(exact(now.timers));
         self.deadlines_fired.absolute(now.deadlines_fired);
         self.clock_frozen.set(exact(now.clock_frozen));

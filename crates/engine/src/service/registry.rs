@@ -12,7 +12,7 @@ use std::{
 use journal::{Encode, RowRef, Scratch};
 use ledger::{
     AgentId, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service, ServiceChanged,
-    ServiceId, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register, decide_verified,
+    ServiceId, Standing, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register, decide_verified,
 };
 use parking_lot::{Mutex, RwLock};
 use wal::{Lsn, Refused};
@@ -39,8 +39,12 @@ pub(crate) struct ServicesState {
     /// Registrations by provider and key.
     keys: BTreeMap<(AgentId, KeyHash), (Position, u64)>,
     by_provider: HashMap<AgentId, usize>,
+    /// What the services of each provider give it. Those whose calls never counted are left out.
+    standings: HashMap<AgentId, Standing>,
     /// Whose calls ended since its score was recorded.
-    dirty: BTreeSet<ServiceId>,
+    moved: BTreeSet<ServiceId>,
+    /// Whose scores are being recorded, a slice at a time.
+    telling: BTreeSet<ServiceId>,
     /// Position of the newest decision about any service.
     newest: Position,
     scratch: Scratch,
@@ -61,7 +65,11 @@ impl Services {
             published.recovered(service);
         }
         let unsaid = |service: &&Service| service.trust.score() != service.trust.shown;
-        state.dirty = state.services.values().filter(unsaid).map(|service| service.id).collect();
+        state.moved = state.services.values().filter(unsaid).map(|service| service.id).collect();
+        for service in state.services.values().filter(|service| !service.trust.calls.is_empty()) {
+            let standing = state.standings.entry(service.provider).or_default();
+            *standing = standing.with(Standing::default(), Standing::of(&service.trust));
+        }
         Self { state: Mutex::new(state), published: RwLock::new(published) }
     }
 
@@ -78,8 +86,8 @@ impl Services {
         self.published.read().all()
     }
 
-    pub(crate) fn at_url(&self, url: &str) -> Vec<Arc<ServiceView>> {
-        self.published.read().at_url(url)
+    pub(crate) fn at_url(&self, url: &str, limit: usize) -> (Vec<Arc<ServiceView>>, usize) {
+        self.published.read().at_url(url, limit)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -98,7 +106,23 @@ impl Services {
 
     /// For the commit stream: a call has ended.
     pub(crate) fn saw(&self, ended: &TokenEnded, position: Position) {
-        self.state.lock().saw(ended, position);
+        let mut state = self.state.lock();
+        let of_service = |state: &ServicesState| {
+            let service = state.services.get(&ended.terms.service);
+            service.map_or_else(Standing::default, |service| Standing::of(&service.trust))
+        };
+        let before = of_service(&state);
+        state.saw(ended, position);
+        let after = of_service(&state);
+        if before != after {
+            let standing = state.standings.entry(ended.terms.provider).or_default();
+            *standing = standing.with(before, after);
+        }
+    }
+
+    /// The score of an agent as a provider: from calls whose ends are durable.
+    pub(crate) fn score_of(&self, agent: AgentId) -> u8 {
+        self.state.lock().standings.get(&agent).copied().unwrap_or_default().score()
     }
 
     /// Registers a service. `found` was found where the request arrived and is looked at after the key.
@@ -174,20 +198,30 @@ impl Services {
         state.conclude(id, decision, shared, seat)
     }
 
-    /// Records the scores that have moved; to be called once a second. Stops when the log takes nothing.
-    pub(crate) fn record_scores(&self, shared: &Shared, at: Timestamp) -> Result<(), Refused> {
-        let dirty = std::mem::take(&mut self.state.lock().dirty);
-        let mut dirty = dirty.into_iter();
-        while let Some(id) = dirty.next() {
-            let recorded = self.state.lock().record_score(id, shared, at);
-            if let Err(refused) = recorded {
-                let mut state = self.state.lock();
-                state.dirty.insert(id);
-                state.dirty.extend(dirty);
-                return Err(refused);
-            }
+    /// Begins to tell the scores that have moved until now. Nobody is told of twice until [`Self::record_scores`] is
+    /// through with all of them.
+    pub(crate) fn begin_telling(&self) {
+        let mut state = self.state.lock();
+        let moved = std::mem::take(&mut state.moved);
+        state.telling.extend(moved);
+    }
+
+    /// Records up to `limit` of the scores that are to be told and hands on the position of each; true when none is
+    /// left. The guard is given back between two of them. Stops when the log takes nothing.
+    pub(crate) fn record_scores(
+        &self,
+        shared: &Shared,
+        at: Timestamp,
+        limit: usize,
+        mut recorded: impl FnMut(Position),
+    ) -> Result<bool, Refused> {
+        for _ in 0..limit {
+            let mut state = self.state.lock();
+            let Some(id) = state.telling.first().copied() else { return Ok(true) };
+            recorded(state.record_score(id, shared, at)?);
+            state.telling.remove(&id);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Encoded snapshot rows of up to `limit` services that follow `after`.
@@ -247,7 +281,7 @@ impl ServicesState {
     pub(crate) fn saw(&mut self, ended: &TokenEnded, position: Position) -> bool {
         let Some(service) = self.services.get_mut(&ended.terms.service) else { return false };
         if service.saw(ended, position) {
-            self.dirty.insert(service.id);
+            self.moved.insert(service.id);
         }
         true
     }
@@ -298,16 +332,16 @@ impl ServicesState {
         }
     }
 
-    fn record_score(&mut self, id: ServiceId, shared: &Shared, at: Timestamp) -> Result<(), Refused> {
-        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
+    fn record_score(&mut self, id: ServiceId, shared: &Shared, at: Timestamp) -> Result<Position, Refused> {
+        let service = self.services.get_mut(&id).expect("no service ever leaves");
         let (score, trust) = (service.trust.score(), &service.trust);
         let (settled_calls, breached_calls) = (trust.settled_calls, trust.breached_calls);
         let fact = TrustChanged { service: id, score, settled_calls, breached_calls, at };
         fact.encode(&mut self.scratch);
-        let lsn = shared.wal.append(self.scratch.bytes())?;
-        let applied = service.apply_trust(&fact, Position::new(lsn.get()));
+        let position = Position::new(shared.wal.append(self.scratch.bytes())?.get());
+        let applied = service.apply_trust(&fact, position);
         assert!(applied, "a new record is above everything decided before");
-        Ok(())
+        Ok(position)
     }
 }
 

@@ -8,8 +8,8 @@ use std::cell::RefCell;
 
 use journal::{Encode, RowRef, Scratch, View};
 use ledger::{
-    AgentId, BatchCommand, Decision, Denial, FundCommand, KeyPlace, KeyScope, KeyUse, KeyVerdict, PayCommand,
-    Policy, Position, ReserveCommand, Rules, Standing, Timestamp, Wallet, WalletId, WalletStatus,
+    AgentId, BatchCommand, Decision, Denial, FundCommand, KeyPlace, KeyScope, KeyUse, KeyVerdict, Mandate,
+    PayCommand, Policy, Position, ReserveCommand, Rules, Timestamp, Wallet, WalletId, WalletStatus,
 };
 use tokio::sync::oneshot;
 use wal::Lsn;
@@ -160,15 +160,15 @@ impl Owner<'_> {
         requester: Requester,
     ) -> Option<Decided> {
         let at = self.shared.time.now().max(at);
-        let present = self.wallet.policy.as_ref().map(|standing| &standing.policy);
+        let present = self.wallet.policy.as_ref().map(|mandate| &mandate.policy);
         if self.wallet.agent == caller && *present.unwrap_or(&Policy::default()) == policy {
             return self.policy(caller, at, requester);
         }
         match ledger::decide_policy(self.wallet, self.id, caller, policy, at) {
             Decision::Fact(changed) => {
                 let before = self.wallet.policy.as_deref().cloned();
-                let standing = Standing::set(before, changed.policy.clone(), changed.at, Position::ZERO);
-                let view = PolicyView::of(self.wallet.currency, standing.as_ref(), changed.at);
+                let mandate = Mandate::set(before, changed.policy.clone(), changed.at, Position::ZERO);
+                let view = PolicyView::of(self.wallet.currency, mandate.as_ref(), changed.at);
                 self.record(Box::new(changed), requester, |_, _| Reply::Policy(Box::new(view)))
             }
             Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),

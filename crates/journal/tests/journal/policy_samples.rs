@@ -3,8 +3,8 @@
 use journal::Row;
 use ledger::{
     ActiveHours, AgentId, Amount, BUCKETS_MAX, Bucket, CountLimit, Currency, Denial, Fact, ItemOutcome,
-    Measure, PaymentBatch, Policy, PolicyChanged, PolicyDenial, PolicyFigures, PolicyRule, PolicyScope,
-    Position, Rail, RailSet, Recipient, ServiceId, Span, SpendLimit, Standing, Timestamp, Usage, Used,
+    Mandate, Measure, PaymentBatch, Policy, PolicyChanged, PolicyDenial, PolicyFigures, PolicyRule,
+    PolicyScope, Position, Rail, RailSet, Recipient, ServiceId, Span, SpendLimit, Timestamp, Usage, Used,
     Wallet, WalletId, Window,
 };
 
@@ -90,7 +90,7 @@ pub(crate) fn facts() -> Vec<(&'static str, Fact)> {
     ]
 }
 
-fn standing(policy: Policy, buckets: usize) -> Standing {
+fn mandate(policy: Policy, buckets: usize) -> Mandate {
     let measures = policy.limits.iter().map(|limit| (Measure::Amount, limit.span));
     let counts = policy.max_payments.iter().map(|limit| (Measure::Count, limit.span));
     let filled = |place: usize| (-3..).take(buckets).map(move |slot| Bucket { slot, used: 1 << place });
@@ -101,15 +101,15 @@ fn standing(policy: Policy, buckets: usize) -> Standing {
         buckets: filled(place).collect(),
     });
     let usage = Usage { latest: AT, windows: windows.collect() };
-    Standing { policy, changed_at: AT, usage }
+    Mandate { policy, changed_at: AT, usage }
 }
 
 pub(crate) fn rows() -> Vec<(&'static str, Row)> {
     let mut full_wallet = Wallet::open(AGENT, Currency::USD, Some("ops".into()), AT, Position::new(4_096));
-    full_wallet.policy = Some(Box::new(standing(full(), BUCKETS_MAX)));
+    full_wallet.policy = Some(Box::new(mandate(full(), BUCKETS_MAX)));
     let mut bare = Wallet::open(AGENT, Currency::EUR, None, AT, Position::new(1));
     let least = Policy { max_per_payment: Some(Amount::from_nanos(1)), ..Policy::default() };
-    bare.policy = Some(Box::new(standing(least, 0)));
+    bare.policy = Some(Box::new(mandate(least, 0)));
     vec![
         ("row_wallet_policy", Row::Wallet(WALLET, full_wallet)),
         ("row_wallet_policy_bare", Row::Wallet(WALLET, bare)),

@@ -129,9 +129,9 @@ fn the_first_rule_in_order_answers() {
                 max_payments: [policy.max_payments, other.max_payments].concat(),
             };
         }
-        let standing = Standing::set(None, policy, NOW, Position::new(1)).expect("there are rules");
+        let mandate = Mandate::set(None, policy, NOW, Position::new(1)).expect("there are rules");
         let once = Spending { amount: nanos(1), payments: 1 };
-        let denial = standing.refuses(PolicyScope::Wallet, &call(5), once).expect("refused");
+        let denial = mandate.refuses(PolicyScope::Wallet, &call(5), once).expect("refused");
         assert_eq!((denial.rule, denial.scope), (rule, PolicyScope::Wallet));
     }
 }

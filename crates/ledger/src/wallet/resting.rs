@@ -6,7 +6,7 @@
 //! wallets are equal at rest.
 
 use super::{Wallet, WalletFields, WalletStatus};
-use crate::{AgentId, Amount, Currency, IdempotencyKeys, Position, Release, Standing, Timestamp};
+use crate::{AgentId, Amount, Currency, IdempotencyKeys, Mandate, Position, Release, Timestamp};
 
 /// See the module head. A field added to [`Wallet`] belongs into `More` unless most wallets have it.
 #[derive(Eq, PartialEq, Debug)]
@@ -31,7 +31,7 @@ const _: () = assert!(size_of::<RestingWallet>() <= 72 && align_of::<RestingWall
 struct More {
     label: Option<Box<str>>,
     keys: IdempotencyKeys,
-    policy: Option<Box<Standing>>,
+    policy: Option<Box<Mandate>>,
     /// All of them, when one is beyond 64 bits or something is reserved.
     amounts: Option<Box<Amounts>>,
 }

@@ -101,16 +101,16 @@ fn usage_is_rounded_to_the_safe_side() {
                 }
                 Step::Spend(needed) => {
                     let at = wallet.time(Timestamp::from_millis(clock));
-                    let standing = wallet.policy.as_ref().expect("in force");
+                    let mandate = wallet.policy.as_ref().expect("in force");
                     let slack = length_ms(span.window) / 32 + 1;
                     let (exact, most) = (held(&uses, span, at, 0), held(&uses, span, at, slack));
-                    let counted = standing.usage.windows[0].total(at);
+                    let counted = mandate.usage.windows[0].total(at);
                     prop_assert!((exact..=most).contains(&counted), "{} in {}..={}", counted, exact, most);
-                    prop_assert!(standing.usage.fits(&standing.policy), "{:?}", standing);
+                    prop_assert!(mandate.usage.fits(&mandate.policy), "{:?}", mandate);
                     let refused =
-                        standing.refuses(PolicyScope::Wallet, &Spend { at, ..call(needed) }, AT_ONCE);
+                        mandate.refuses(PolicyScope::Wallet, &Spend { at, ..call(needed) }, AT_ONCE);
                     prop_assert_eq!(refused.is_some(), counted + needed > amount);
-                    check_reset(standing, needed, at, refused)?;
+                    check_reset(mandate, needed, at, refused)?;
                     if refused.is_none() {
                         wallet.spend(Spending { amount: nanos(needed), payments: 1 }, at);
                         uses.push(Use { at, amount: needed, released: false });
@@ -124,14 +124,14 @@ fn usage_is_rounded_to_the_safe_side() {
 
 /// The time that a refusal names is the first at which the same passes.
 fn check_reset(
-    standing: &Standing,
+    mandate: &Mandate,
     needed: i128,
     at: Timestamp,
     refused: Option<PolicyDenial>,
 ) -> Result<(), TestCaseError> {
     let Some(PolicyDenial { reset_at: Some(reset_at), .. }) = refused else { return Ok(()) };
     prop_assert!(reset_at > at);
-    let then = |at| standing.refuses(PolicyScope::Wallet, &Spend { at, ..call(needed) }, AT_ONCE);
+    let then = |at| mandate.refuses(PolicyScope::Wallet, &Spend { at, ..call(needed) }, AT_ONCE);
     prop_assert_eq!(then(reset_at), None);
     prop_assert!(then(Timestamp::from_millis(reset_at.millis() - 1)).is_some());
     Ok(())

@@ -6,7 +6,7 @@ use crate::{AgentId, Amount, Decision, Denial, Position, Timestamp, Wallet, Wall
 
 /// A policy, and its windows as they are filled.
 #[derive(Clone, Eq, PartialEq, Debug)]
-pub struct Standing {
+pub struct Mandate {
     pub policy: Policy,
     pub changed_at: Timestamp,
     pub usage: Usage,
@@ -29,20 +29,20 @@ pub struct Remaining {
     pub reset_at: Option<Timestamp>,
 }
 
-impl Standing {
-    /// The standing after `policy` was set at `at` by the record at `position`. `None` for a policy without rules.
+impl Mandate {
+    /// The mandate after `policy` was set at `at` by the record at `position`. `None` for a policy without rules.
     /// Windows that stay go on with what was used of them; new ones begin empty.
     pub fn set(
-        before: Option<Standing>,
+        before: Option<Mandate>,
         policy: Policy,
         at: Timestamp,
         position: Position,
-    ) -> Option<Standing> {
+    ) -> Option<Mandate> {
         if policy.is_empty() {
             return None;
         }
         let usage = Usage::begin(&policy, at, position, before.map(|before| before.usage));
-        Some(Standing { policy, changed_at: at, usage })
+        Some(Mandate { policy, changed_at: at, usage })
     }
 
     /// The time at which a command that arrived at `at` is decided: uses keep their order in time whatever the clock
@@ -137,6 +137,6 @@ pub fn decide_policy(
     if wallet.status == WalletStatus::Closed {
         return Decision::Denied(Denial::WalletClosed);
     }
-    let at = wallet.policy.as_ref().map_or(at, |standing| standing.time(at));
+    let at = wallet.policy.as_ref().map_or(at, |mandate| mandate.time(at));
     Decision::Fact(PolicyChanged { wallet: id, policy, at })
 }

@@ -177,6 +177,7 @@ async fn client(
                 description: None,
                 metadata: None,
                 key: None,
+                agent_terms: None,
                 at,
             };
             engine.pay(caller, command).await.expect("paid");

@@ -316,6 +316,7 @@ async fn payments(
             description: None,
             metadata: None,
             key: None,
+            agent_terms: None,
             at: engine.clock().now(),
         };
         let one = Instant::now();

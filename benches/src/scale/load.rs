@@ -118,6 +118,7 @@ impl Load {
             description: None,
             metadata: None,
             key: Some(key),
+            agent_terms: None,
             at: self.engine.clock().now(),
         };
         self.engine.pay(&caller, command).await.expect("every payment is covered");

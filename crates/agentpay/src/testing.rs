@@ -68,6 +68,7 @@ pub(crate) async fn fill(engine: &Engine, count: u32) {
             description: None,
             metadata: None,
             key: None,
+            agent_terms: None,
             at: AT,
         };
         engine.pay(&payer, command).await.expect("paid");

@@ -125,6 +125,8 @@ pub(crate) enum Operation {
     SetWalletPolicy,
     ReadWalletPolicy,
     CheckPolicy,
+    SetAgentPolicy,
+    ReadAgentPolicy,
     Entries,
     Pay,
     PayBatch,
@@ -168,7 +170,7 @@ pub fn routes() -> &'static [Route] {
     &ROUTES
 }
 
-static ROUTES: [Route; 53] = [
+static ROUTES: [Route; 55] = [
     post(
         "/v1/agents",
         CreateAgent,
@@ -189,6 +191,18 @@ static ROUTES: [Route; 53] = [
     )
     .owner()
     .success(201),
+    put(
+        "/v1/agents/{agent_id}/policy",
+        SetAgentPolicy,
+        "Replaces what all wallets of the agent may spend together",
+    )
+    .owner(),
+    get(
+        "/v1/agents/{agent_id}/policy",
+        ReadAgentPolicy,
+        "What all wallets of the agent may spend together, and what is left",
+    )
+    .agent(Scopes::READ),
     delete("/v1/agents/{agent_id}/keys/{key_id}", RevokeKey, "Revokes a key at once").owner().success(204),
     get("/v1/wallets", ListWallets, "The agent's wallets with balances")
         .agent(Scopes::READ)

@@ -111,6 +111,7 @@ fn command(payer: &Party, payee: WalletId) -> PayCommand {
         description: None,
         metadata: None,
         key: None,
+        agent_terms: None,
         at: AT,
     }
 }

@@ -13,8 +13,8 @@ use std::{
 
 use history::History;
 use ledger::{
-    Agent, AgentId, Denial, FundCommand, IdSealer, Key, KeyId, OpenWalletCommand, PayCommand, Payee, Payment,
-    Policy, Position, Timestamp, WalletId, WalletStatus,
+    Agent, AgentId, Amount, BatchItem, Denial, FundCommand, IdSealer, Key, KeyId, OpenWalletCommand,
+    PayCommand, Payee, Payment, Policy, Position, Timestamp, WalletId, WalletStatus,
 };
 use parking_lot::Mutex;
 use snapshot::{Generation, SnapshotStore};
@@ -148,6 +148,7 @@ impl Engine {
             timer_stats: TimerStats::default(),
             directory: published,
             webhooks: PublishedWebhooks::recovered(&rebuilt.webhooks),
+            budgets: rebuilt.budgets,
             keys: Arc::new(keys),
             totals: Mutex::new(rebuilt.totals),
             delivered,
@@ -423,9 +424,17 @@ impl Engine {
     }
 
     /// Gives a command to a wallet's owner and waits until the reply may be shown.
-    pub(crate) async fn ask(&self, id: WalletId, command: Command, permit: Permit) -> Result<Reply, Refusal> {
-        let (reply, delivery) = self.decide(id, command, permit).await?;
+    pub(crate) async fn ask(
+        &self,
+        id: WalletId,
+        asked: impl Into<Asked>,
+        permit: Permit,
+    ) -> Result<Reply, Refusal> {
+        let asked = asked.into();
+        let seen = asked.seen();
+        let (reply, delivery) = self.decide(id, asked, permit).await?;
         delivery.await?;
+        self.delivered(seen).await?;
         settled(Ok(reply))
     }
 
@@ -433,10 +442,9 @@ impl Engine {
     async fn decide(
         &self,
         id: WalletId,
-        command: Command,
+        mut asked: Asked,
         permit: Permit,
     ) -> Result<(Reply, Delivery<'_>), Refusal> {
-        let mut asked = Asked::from(command);
         self.0.shared.keys.warm(std::iter::once((id, &mut asked))).await;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let (reply, position) =

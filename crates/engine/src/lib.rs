@@ -13,6 +13,7 @@
 
 mod admission;
 mod batch;
+mod budget;
 mod clock;
 mod commit;
 mod delivered;

@@ -164,7 +164,7 @@ impl Registry {
         let handed = self.slots.contend(id, |slot, waited| match slot {
             Slot::AtRest(wallet) if !planned && !is_contended(wallet, waited) => {
                 let decided = wallet
-                    .change(|wallet| Owner { id, wallet, shared }.carry_out(asked, Requester::Here(seat)));
+                    .change(|wallet| Owner::new(id, wallet, shared).carry_out(asked, Requester::Here(seat)));
                 Handed::Decided(decided.expect("the requester is on this task"))
             }
             slot => {
@@ -188,7 +188,7 @@ impl Registry {
         shared: &Arc<Shared>,
     ) -> bool {
         let asked = self.slots.write(id, |slot| match slot {
-            Slot::AtRest(wallet) => wallet.change(|wallet| Owner { id, wallet, shared }.row(reply)),
+            Slot::AtRest(wallet) => wallet.change(|wallet| Owner::new(id, wallet, shared).row(reply)),
             Slot::Active(handle) => {
                 // Never refused: its bound is for commands.
                 let _ = handle.push(Work::Row(reply), usize::MAX);

@@ -146,10 +146,10 @@ pub struct PolicyView {
 }
 
 impl PolicyView {
-    pub(crate) fn of(currency: Currency, mandate: Option<&Mandate>, as_of: Timestamp) -> Self {
+    pub(crate) fn of(currency: Option<Currency>, mandate: Option<&Mandate>, as_of: Timestamp) -> Self {
         Self {
             policy: mandate.map(|mandate| mandate.policy.clone()).unwrap_or_default(),
-            currency: Some(currency),
+            currency,
             changed_at: mandate.map(|mandate| mandate.changed_at),
             remaining: mandate.map(|mandate| mandate.remaining(as_of)).unwrap_or_default(),
             as_of,

@@ -34,6 +34,7 @@ fn command(key: Option<KeyUse>) -> PayCommand {
         description: None,
         metadata: None,
         key,
+        agent_terms: None,
         at: AT,
     }
 }
@@ -59,7 +60,15 @@ fn batch() -> PaymentBatch {
         refused: None,
     };
     let items = vec![item; BATCH_ITEMS];
-    let command = BatchCommand { caller: OWNER, payer: PAYER, items, atomic: true, key: None, at: AT };
+    let command = BatchCommand {
+        caller: OWNER,
+        payer: PAYER,
+        items,
+        atomic: true,
+        key: None,
+        agent_terms: None,
+        at: AT,
+    };
     match decide_batch(&wallet(), command, &Rules::default()) {
         Decision::Fact(batch) => batch,
         other => panic!("{other:?}"),

@@ -38,6 +38,7 @@ impl Encode for Fact {
             Fact::Clock(fact) => fact.encode(out),
             Fact::WebhookChanged(fact) => fact.encode(out),
             Fact::PolicyChanged(fact) => fact.encode(out),
+            Fact::AgentPolicyChanged(fact) => fact.encode(out),
         }
     }
 }

@@ -28,10 +28,11 @@ pub enum Kind {
     Clock = 15,
     WebhookChanged = 16,
     PolicyChanged = 17,
+    AgentPolicyChanged = 18,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 17] = [
+    pub const ALL: [Kind; 18] = [
         Kind::AgentCreated,
         Kind::WalletOpened,
         Kind::KeyAdded,
@@ -49,6 +50,7 @@ impl Kind {
         Kind::Clock,
         Kind::WebhookChanged,
         Kind::PolicyChanged,
+        Kind::AgentPolicyChanged,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -70,6 +72,7 @@ impl Kind {
             Kind::Clock => "clock",
             Kind::WebhookChanged => "webhook_changed",
             Kind::PolicyChanged => "policy_changed",
+            Kind::AgentPolicyChanged => "agent_policy_changed",
         }
     }
 
@@ -98,6 +101,7 @@ pub(crate) const ROW_OUTAGES: u8 = 134;
 pub(crate) const ROW_WEBHOOK: u8 = 135;
 /// A wallet that has a policy, with that.
 pub(crate) const ROW_WALLET_POLICY: u8 = 136;
+pub(crate) const ROW_BUDGET: u8 = 137;
 
 /// Kind byte and archive of a payload in a version that this program reads.
 pub(crate) fn split(payload: &[u8]) -> Result<(u8, &[u8]), Error> {

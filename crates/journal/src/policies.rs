@@ -1,9 +1,9 @@
 //! Records and rows of spending policies, schema version 1: their shape on disk, and the way there and back.
 
 use ledger::{
-    ActiveHours, Amount, Bucket, CountLimit, Mandate, Measure, Policy, PolicyChanged, PolicyDenial,
-    PolicyFigures, PolicyRule, PolicyScope, Position, Rail, RailSet, Recipient, ServiceId, Span, SpendLimit,
-    Timestamp, Usage, Used, WalletId, Window,
+    ActiveHours, AgentId, AgentPolicyChanged, Amount, Bucket, CountLimit, Mandate, Measure, Policy,
+    PolicyChanged, PolicyDenial, PolicyFigures, PolicyRule, PolicyScope, Position, Rail, RailSet, Recipient,
+    ServiceId, Span, SpendLimit, Timestamp, Usage, Used, WalletId, Window,
 };
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
@@ -100,6 +100,21 @@ pub(crate) struct MandateRow<'a> {
     windows: Vec<UsedRow>,
 }
 
+#[derive(Archive, Serialize)]
+pub(crate) struct AgentPolicyChangedRecord<'a> {
+    pub(crate) agent: u128,
+    policy: PolicyRecord<'a>,
+    pub(crate) at: i64,
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct BudgetRow<'a> {
+    agent: u128,
+    mandate: MandateRow<'a>,
+    decided: u64,
+    posted: u64,
+}
+
 /// A denial within a batch. Figures are nanos or counts, by the rule.
 #[derive(Archive, Serialize)]
 pub(crate) struct PolicyDenialRecord {
@@ -115,6 +130,46 @@ impl Encode for PolicyChanged {
         let (wallet, policy, at) = (self.wallet.raw(), policy_record(&self.policy), self.at.millis());
         out.archive(Kind::PolicyChanged as u8, &PolicyChangedRecord { wallet, policy, at });
     }
+}
+
+impl Encode for AgentPolicyChanged {
+    fn encode(&self, out: &mut Scratch) {
+        let (agent, policy, at) = (self.agent.raw(), policy_record(&self.policy), self.at.millis());
+        out.archive(Kind::AgentPolicyChanged as u8, &AgentPolicyChangedRecord { agent, policy, at });
+    }
+}
+
+pub(crate) fn check_agent_changed(record: &ArchivedAgentPolicyChangedRecord<'_>) -> Result<(), Error> {
+    policy(Kind::AgentPolicyChanged as u8, &record.policy).map(drop)
+}
+
+pub(crate) fn agent_changed(
+    record: &ArchivedAgentPolicyChangedRecord<'_>,
+) -> Result<AgentPolicyChanged, Error> {
+    Ok(AgentPolicyChanged {
+        agent: AgentId::from_raw(record.agent.to_native()),
+        policy: policy(Kind::AgentPolicyChanged as u8, &record.policy)?,
+        at: Timestamp::from_millis(record.at.to_native()),
+    })
+}
+
+pub(crate) fn budget_row(
+    agent: AgentId,
+    mandate: &Mandate,
+    decided: Position,
+    posted: Position,
+) -> BudgetRow<'_> {
+    let mandate = mandate_row(mandate);
+    BudgetRow { agent: agent.raw(), mandate, decided: decided.get(), posted: posted.get() }
+}
+
+pub(crate) fn budget(
+    kind: u8,
+    row: &ArchivedBudgetRow<'_>,
+) -> Result<(AgentId, Mandate, Position, Position), Error> {
+    let agent = AgentId::from_raw(row.agent.to_native());
+    let [decided, posted] = [row.decided, row.posted].map(|position| Position::new(position.to_native()));
+    Ok((agent, mandate(kind, &row.mandate)?, decided, posted))
 }
 
 pub(crate) fn check_changed(record: &ArchivedPolicyChangedRecord<'_>) -> Result<(), Error> {
@@ -301,7 +356,7 @@ fn recipient_record(recipient: &Recipient) -> RecipientRecord<'_> {
 fn recipient(record: &ArchivedRecipientRecord<'_>) -> Recipient {
     match record {
         ArchivedRecipientRecord::Wallet(raw) => Recipient::Wallet(WalletId::from_raw(raw.to_native())),
-        ArchivedRecipientRecord::Agent(raw) => Recipient::Agent(ledger::AgentId::from_raw(raw.to_native())),
+        ArchivedRecipientRecord::Agent(raw) => Recipient::Agent(AgentId::from_raw(raw.to_native())),
         ArchivedRecipientRecord::Service(raw) => Recipient::Service(ServiceId::from_raw(raw.to_native())),
         ArchivedRecipientRecord::Label(label) => Recipient::Label(Box::from(&**label)),
     }

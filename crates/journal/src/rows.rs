@@ -1,8 +1,8 @@
 //! Rows of snapshots: the state of one owner each, in the same versioned shape as records.
 
 use ledger::{
-    Agent, AgentId, Amount, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Outages, Position,
-    Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletFields, WalletId, Webhook,
+    Agent, AgentId, Amount, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Mandate, Outages,
+    Position, Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletFields, WalletId, Webhook,
 };
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
@@ -27,6 +27,8 @@ pub enum Row {
     /// What the partition's clock knows.
     Outages(Outages),
     Webhook(Box<Webhook>),
+    /// What an agent's wallets may spend together; the positions of its last change and of the last record counted.
+    Budget(AgentId, Box<Mandate>, Position, Position),
 }
 
 /// One row, borrowed from the state that it describes.
@@ -40,6 +42,7 @@ pub enum RowRef<'a> {
     Service(&'a Service),
     Outages(&'a Outages),
     Webhook(&'a Webhook),
+    Budget(AgentId, &'a Mandate, Position, Position),
 }
 
 impl Row {
@@ -53,6 +56,9 @@ impl Row {
             Row::Service(service) => RowRef::Service(service),
             Row::Outages(outages) => RowRef::Outages(outages),
             Row::Webhook(webhook) => RowRef::Webhook(webhook),
+            Row::Budget(agent, mandate, decided, posted) => {
+                RowRef::Budget(*agent, mandate, *decided, *posted)
+            }
         }
     }
 }
@@ -77,6 +83,9 @@ pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
         RowRef::Service(service) => out.archive(kind::ROW_SERVICE, &services::service_row(service)),
         RowRef::Outages(outages) => out.archive(kind::ROW_OUTAGES, &services::outages_row(outages)),
         RowRef::Webhook(webhook) => out.archive(kind::ROW_WEBHOOK, &webhooks::webhook_row(webhook)),
+        RowRef::Budget(agent, mandate, decided, posted) => {
+            out.archive(kind::ROW_BUDGET, &policies::budget_row(agent, mandate, decided, posted));
+        }
     }
 }
 
@@ -109,6 +118,10 @@ pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
         kind::ROW_OUTAGES => services::outages(byte, access(byte, archive)?).map(Row::Outages),
         kind::ROW_WEBHOOK => {
             webhooks::webhook(byte, access(byte, archive)?).map(|webhook| Row::Webhook(Box::new(webhook)))
+        }
+        kind::ROW_BUDGET => {
+            let (agent, mandate, decided, posted) = policies::budget(byte, access(byte, archive)?)?;
+            Ok(Row::Budget(agent, Box::new(mandate), decided, posted))
         }
         _ => Err(Error::UnknownKind { kind: byte }),
     }

@@ -9,7 +9,7 @@ use ledger::{
 };
 
 use crate::archive::access;
-use crate::policies::ArchivedPolicyChangedRecord;
+use crate::policies::{ArchivedAgentPolicyChangedRecord, ArchivedPolicyChangedRecord};
 use crate::records::{
     ArchivedAgentCreatedRecord, ArchivedFundingRecord, ArchivedItemRecord, ArchivedKeyAddedRecord,
     ArchivedKeyRevokedRecord, ArchivedKeyUseRecord, ArchivedKeysRotatedRecord, ArchivedPayeeRecord,
@@ -46,6 +46,7 @@ enum Body<'a> {
     Clock(&'a ArchivedClockRecord),
     WebhookChanged(&'a ArchivedWebhookChangedRecord<'a>),
     PolicyChanged(&'a ArchivedPolicyChangedRecord<'a>),
+    AgentPolicyChanged(&'a ArchivedAgentPolicyChangedRecord<'a>),
 }
 
 /// Who decided a record, and whose `decided` position it moves.
@@ -57,6 +58,8 @@ pub enum Owner {
     /// The token whose reservation is the record there.
     Token(Position),
     Service(ServiceId),
+    /// The budget of this agent.
+    Budget(AgentId),
     /// The partition's clock.
     Clock,
 }
@@ -139,6 +142,11 @@ pub fn view(payload: &[u8]) -> Result<View<'_>, Error> {
             policies::check_changed(record)?;
             Body::PolicyChanged(record)
         }
+        Kind::AgentPolicyChanged => {
+            let record = access(byte, archive)?;
+            policies::check_agent_changed(record)?;
+            Body::AgentPolicyChanged(record)
+        }
     };
     Ok(View { body })
 }
@@ -163,6 +171,7 @@ impl View<'_> {
             Body::Clock(_) => Kind::Clock,
             Body::WebhookChanged(_) => Kind::WebhookChanged,
             Body::PolicyChanged(_) => Kind::PolicyChanged,
+            Body::AgentPolicyChanged(_) => Kind::AgentPolicyChanged,
         }
     }
 
@@ -187,6 +196,7 @@ impl View<'_> {
             Body::Clock(_) => Owner::Clock,
             Body::WebhookChanged(record) => agent(record.agent.to_native()),
             Body::PolicyChanged(record) => wallet(record.wallet.to_native()),
+            Body::AgentPolicyChanged(record) => Owner::Budget(AgentId::from_raw(record.agent.to_native())),
         }
     }
 
@@ -210,6 +220,7 @@ impl View<'_> {
             Body::Clock(record) => return services::clock(record).at(),
             Body::WebhookChanged(record) => record.at.to_native(),
             Body::PolicyChanged(record) => record.at.to_native(),
+            Body::AgentPolicyChanged(record) => record.at.to_native(),
         })
     }
 
@@ -237,7 +248,8 @@ impl View<'_> {
                 Some(Change { available: amount.negated(), held: amount, ..Change::default() })
             }
             Body::PolicyChanged(_) => Some(Change::default()),
-            Body::AgentCreated(_)
+            Body::AgentPolicyChanged(_)
+            | Body::AgentCreated(_)
             | Body::WalletOpened(_)
             | Body::KeyAdded(_)
             | Body::KeyRevoked(_)
@@ -290,6 +302,7 @@ impl View<'_> {
             Body::TokenEnded(currency, record) => tokens::hold_end(currency, record).for_each_posting(f),
             Body::StatusChange(_)
             | Body::PolicyChanged(_)
+            | Body::AgentPolicyChanged(_)
             | Body::TokenReserved(..)
             | Body::AgentCreated(_)
             | Body::WalletOpened(_)
@@ -327,6 +340,7 @@ impl View<'_> {
             }
             Body::StatusChange(_)
             | Body::PolicyChanged(_)
+            | Body::AgentPolicyChanged(_)
             | Body::AgentCreated(_)
             | Body::KeyAdded(_)
             | Body::KeyRevoked(_)
@@ -359,6 +373,7 @@ impl View<'_> {
             Body::Clock(record) => services::clock(record).into(),
             Body::WebhookChanged(record) => webhooks::changed(record).into(),
             Body::PolicyChanged(record) => policies::changed(record)?.into(),
+            Body::AgentPolicyChanged(record) => policies::agent_changed(record)?.into(),
         })
     }
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use crate::payment::{Terms, price};
 use crate::posting::Transfer;
 use crate::{
-    AT_ONCE, AgentId, Amount, Change, Currency, Decision, Denial, KeyHash, KeyPlace, KeyScope, KeyUse,
-    KeyVerdict, Parts, Payee, Payment, Posting, Rail, Rules, Spending, Timestamp, Wallet, WalletId,
+    AT_ONCE, AgentId, AgentTerms, Amount, Change, Currency, Decision, Denial, KeyHash, KeyPlace, KeyScope,
+    KeyUse, KeyVerdict, Parts, Payee, Payment, Posting, Rail, Rules, Spending, Timestamp, Wallet, WalletId,
 };
 
 /// Most items of one batch. Larger ones are refused where requests arrive.
@@ -24,6 +24,8 @@ pub struct BatchCommand {
     pub atomic: bool,
     /// Of the batch as a whole.
     pub key: Option<KeyUse>,
+    /// Where the payer's agent has a policy.
+    pub agent_terms: Option<Box<AgentTerms>>,
     pub at: Timestamp,
 }
 
@@ -178,6 +180,7 @@ pub fn decide_batch(wallet: &Wallet, command: BatchCommand, rules: &Rules) -> De
         rules,
         payer: command.payer,
         at: wallet.time(command.at),
+        agent: command.agent_terms.as_deref(),
         available: wallet.available,
         spent: AT_ONCE,
         keys: BTreeMap::new(),
@@ -214,6 +217,7 @@ struct Running<'a> {
     payer: WalletId,
     /// The wallet's time.
     at: Timestamp,
+    agent: Option<&'a AgentTerms>,
     available: Amount,
     /// By the items paid so far.
     spent: Spending,
@@ -249,6 +253,7 @@ impl Running<'_> {
             currency: item.currency,
             rail: item.rail,
             at: self.at,
+            agent: self.agent.map(|terms| (terms, index as usize)),
         };
         let fee = match price(self.wallet, self.available, self.spent, &terms, self.rules) {
             Ok(fee) => fee,

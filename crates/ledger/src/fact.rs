@@ -1,13 +1,14 @@
 //! Facts: everything that a record can say.
 
 use crate::{
-    AgentCreated, AgentFact, Change, ClockFact, Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment,
-    PaymentBatch, PolicyChanged, Posting, ServiceChanged, Spending, StatusChange, Timestamp, TokenEnded,
-    TokenFact, TokenReserved, TokenStepped, TrustChanged, WalletOpened, WebhookChanged,
+    AgentCreated, AgentFact, AgentPolicyChanged, Change, ClockFact, Funding, KeyAdded, KeyHash, KeyRevoked,
+    KeysRotated, Payment, PaymentBatch, PolicyChanged, Posting, ServiceChanged, Spending, StatusChange,
+    Timestamp, TokenEnded, TokenFact, TokenReserved, TokenStepped, TrustChanged, WalletOpened,
+    WebhookChanged,
 };
 
 /// One decision that was taken. Funding, payments, reservations, changes of status and of policy belong to the wallet that
-/// decided them, steps and ends to their token, services to their actor, times to the clock, the others to the directory.
+/// decided them, steps and ends to their token, services to their actor, times to the clock, policies of agents to their budget, the others to the directory.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub enum Fact {
     AgentCreated(AgentCreated),
@@ -27,6 +28,7 @@ pub enum Fact {
     Clock(ClockFact),
     WebhookChanged(WebhookChanged),
     PolicyChanged(PolicyChanged),
+    AgentPolicyChanged(AgentPolicyChanged),
 }
 
 impl Fact {
@@ -50,6 +52,7 @@ impl Fact {
             Fact::Clock(fact) => fact.at(),
             Fact::WebhookChanged(fact) => fact.at,
             Fact::PolicyChanged(fact) => fact.at,
+            Fact::AgentPolicyChanged(fact) => fact.at,
         }
     }
 
@@ -62,7 +65,8 @@ impl Fact {
             Fact::StatusChange(fact) => Some(fact.change()),
             Fact::TokenReserved(fact) => Some(fact.change()),
             Fact::PolicyChanged(_) => Some(Change::default()),
-            Fact::AgentCreated(_)
+            Fact::AgentPolicyChanged(_)
+            | Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
             | Fact::KeyAdded(_)
             | Fact::KeyRevoked(_)
@@ -95,6 +99,7 @@ impl Fact {
             Fact::TokenEnded(fact) => fact.for_each_posting(f),
             Fact::StatusChange(_)
             | Fact::PolicyChanged(_)
+            | Fact::AgentPolicyChanged(_)
             | Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
             | Fact::KeyAdded(_)
@@ -120,6 +125,7 @@ impl Fact {
             Fact::WebhookChanged(fact) => fact.for_each_key(f),
             Fact::StatusChange(_)
             | Fact::PolicyChanged(_)
+            | Fact::AgentPolicyChanged(_)
             | Fact::AgentCreated(_)
             | Fact::KeyAdded(_)
             | Fact::KeyRevoked(_)
@@ -159,7 +165,8 @@ from!(
     ServiceChanged,
     TrustChanged,
     WebhookChanged,
-    PolicyChanged
+    PolicyChanged,
+    AgentPolicyChanged
 );
 
 impl From<ClockFact> for Fact {

@@ -57,8 +57,8 @@ pub use ids::{AgentId, EventId, IdError, KeyId, PaymentId, ServiceId, TokenId, W
 pub use outage::{ClockFact, Outage, OutageCause, Outages};
 pub use payment::{PayCommand, Payee, Payment, decide_payment};
 pub use policy::{
-    AT_ONCE, ActiveHours, BUCKETS_MAX, Bucket, CountLimit, DAY_MINUTES, Mandate, Measure,
-    POLICY_CATEGORIES_MAX, POLICY_HOURS_MAX, POLICY_RECIPIENTS_MAX, POLICY_TEXT_BYTES_MAX,
+    AT_ONCE, ActiveHours, AgentPolicyChanged, AgentTerms, BUCKETS_MAX, Bucket, CountLimit, DAY_MINUTES,
+    Mandate, Measure, POLICY_CATEGORIES_MAX, POLICY_HOURS_MAX, POLICY_RECIPIENTS_MAX, POLICY_TEXT_BYTES_MAX,
     POLICY_WINDOWS_MAX, Policy, PolicyChanged, PolicyDenial, PolicyError, PolicyFigures, PolicyRule,
     PolicyScope, Recipient, Release, Remaining, Span, Spend, SpendLimit, Spending, Target, Usage, Used,
     Window, decide_policy,

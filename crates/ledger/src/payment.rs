@@ -2,9 +2,9 @@
 
 use crate::posting::Transfer;
 use crate::{
-    AT_ONCE, Account, AgentId, Amount, Change, Currency, Decision, Denial, KeyHash, KeyScope, KeyUse,
-    KeyVerdict, Parts, Posting, Rail, Rules, Spend, Spending, SystemAccount, Target, Timestamp, Wallet,
-    WalletId, WalletStatus,
+    AT_ONCE, Account, AgentId, AgentTerms, Amount, Change, Currency, Decision, Denial, KeyHash, KeyScope,
+    KeyUse, KeyVerdict, Parts, Posting, Rail, Rules, Spend, Spending, SystemAccount, Target, Timestamp,
+    Wallet, WalletId, WalletStatus,
 };
 
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -42,6 +42,8 @@ pub struct PayCommand {
     /// A JSON object as it was sent.
     pub metadata: Option<Box<str>>,
     pub key: Option<KeyUse>,
+    /// Where the payer's agent has a policy.
+    pub agent_terms: Option<Box<AgentTerms>>,
     /// Arrival of the request.
     pub at: Timestamp,
 }
@@ -121,6 +123,7 @@ pub fn decide_payment(wallet: &Wallet, command: PayCommand, rules: &Rules) -> De
         currency: command.currency,
         rail: command.rail,
         at,
+        agent: command.agent_terms.as_deref().map(|terms| (terms, 0)),
     };
     let fee = match price(wallet, wallet.available, AT_ONCE, &terms, rules) {
         Ok(fee) => fee,
@@ -153,6 +156,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) rail: Rail,
     /// The wallet's time.
     pub(crate) at: Timestamp,
+    /// What the agent's policy says, and the place of the item there.
+    pub(crate) agent: Option<(&'a AgentTerms, usize)>,
 }
 
 /// The fee at which `terms` pass against `available`, or the first reason why they do not.
@@ -195,7 +200,7 @@ pub(crate) fn price(
         target: Target::payee(terms.payee, terms.payee_agent),
         category: None,
     };
-    if let Some(denial) = wallet.policy_refuses(spend, at_once) {
+    if let Some(denial) = wallet.policy_refuses(spend, at_once, terms.agent) {
         return Err(denial);
     }
     if needed > available {

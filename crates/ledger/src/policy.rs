@@ -24,7 +24,7 @@ mod usage;
 pub use check::{AT_ONCE, Spend, Target};
 pub use denial::{PolicyDenial, PolicyFigures, PolicyRule, PolicyScope};
 pub use hours::{ActiveHours, DAY_MINUTES};
-pub use mandate::{Mandate, PolicyChanged, Remaining, decide_policy};
+pub use mandate::{AgentPolicyChanged, AgentTerms, Mandate, PolicyChanged, Remaining, decide_policy};
 pub use recipient::Recipient;
 pub use span::{Span, Window};
 pub use usage::{BUCKETS_MAX, Bucket, Measure, Release, Spending, Usage, Used};

@@ -6,8 +6,8 @@
 //! sums commute, a debit is decided against credits already delivered, and a credit cannot fail.
 
 use crate::{
-    AgentId, Amount, Currency, Denial, IdempotencyKeys, Mandate, Policy, PolicyScope, Position, Release,
-    Spend, Spending, Timestamp,
+    AgentId, AgentTerms, Amount, Currency, Denial, IdempotencyKeys, Mandate, Policy, PolicyScope, Position,
+    Release, Spend, Spending, Timestamp,
 };
 
 mod resting;
@@ -192,10 +192,21 @@ impl Wallet {
         self.policy.as_ref().map_or(at, |mandate| mandate.time(at))
     }
 
-    /// Why the policy refuses a spending, after `at_once` was decided together with it.
-    pub fn policy_refuses<'a>(&self, spend: impl FnOnce() -> Spend<'a>, at_once: Spending) -> Option<Denial> {
-        let mandate = self.policy.as_ref()?;
-        mandate.refuses(PolicyScope::Wallet, &spend(), at_once).map(|denial| Denial::Policy(Box::new(denial)))
+    /// Why its policy refuses a spending, after `at_once` was decided together with it, or then the agent's, whose terms
+    /// come with the item's place in them.
+    pub(crate) fn policy_refuses<'a>(
+        &self,
+        spend: impl FnOnce() -> Spend<'a>,
+        at_once: Spending,
+        agent: Option<(&AgentTerms, usize)>,
+    ) -> Option<Denial> {
+        if self.policy.is_none() && agent.is_none() {
+            return None;
+        }
+        let spend = spend();
+        let own = self.policy.as_ref().and_then(|own| own.refuses(PolicyScope::Wallet, &spend, at_once));
+        let denial = own.or_else(|| agent.and_then(|(terms, item)| terms.refuses(&spend, item)))?;
+        Some(Denial::Policy(Box::new(denial)))
     }
 
     /// Counts what an own record at `at` used of the policy. Goes with [`Self::apply`].

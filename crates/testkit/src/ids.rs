@@ -78,13 +78,22 @@ impl Ids {
                     description: item.description.as_deref().map(Box::from),
                     metadata: None,
                     key: key_use(item.key.as_deref(), item.fingerprint()),
+                    agent_terms: None,
                     at,
                 }),
             },
             Action::Batch { items, atomic, key } => {
                 let items = items.iter().map(|item| self.batch_item(command.wallet, item)).collect();
                 let key = own_key(key);
-                LedgerCommand::Batch(BatchCommand { caller, payer: wallet, items, atomic: *atomic, key, at })
+                LedgerCommand::Batch(BatchCommand {
+                    caller,
+                    payer: wallet,
+                    items,
+                    atomic: *atomic,
+                    key,
+                    agent_terms: None,
+                    at,
+                })
             }
             Action::Freeze => LedgerCommand::Status { caller, wallet, wanted: WalletStatus::Frozen, at },
             Action::Unfreeze => LedgerCommand::Status { caller, wallet, wanted: WalletStatus::Active, at },

@@ -163,3 +163,35 @@ fn a_payment_can_be_checked_without_effect() {
     let nobodys = Account::create(&Node::start(), "elsewhere");
     check(&to(&nobodys, "shop", "1")).expect_error(404, "AP-1001");
 }
+
+#[test]
+fn an_agents_policy_holds_for_all_its_wallets_together() {
+    let node = Node::start();
+    let account = Account::funded(&node, "agent", "100");
+    let second = Account { wallet: account.open_wallet(&node), ..account.clone() };
+    second.fund(&node, "100");
+    let path = format!("/v1/agents/{}/policy", account.id);
+    let put = |key: &str, body: &str| node.send(&Request::new("PUT", &path).json(body).bearer(key));
+    let body = r#"{"limits":[{"amount":10,"window":"day"}]}"#;
+    put(&account.api_key, body).expect_error(403, "AP-1001");
+    let shown = put(&account.secret_key, body).expect(200).document();
+    assert_eq!((shown.text("/agent_id"), shown.at("/currency").is_null()), (&*account.id, true));
+    account.pay_external(&node, "5");
+    let denied = second.pay(&node, &to(&second, "shop", "5")).expect_error(403, "AP-1002");
+    check(&denied, "limits", "spending_limit_reached");
+    assert_eq!(denied.text("/error/details/policy"), "agent");
+    let tried = Request::post("/v1/policy/check", to(&second, "shop", "4").body()).bearer(&account.api_key);
+    let tried = node.send(&tried).expect(200).document();
+    assert_eq!(tried.at("/would_pass"), true);
+    assert!(
+        tried.raw(&["agent_usage"]).contains(r#""used":5.02,"available":4.98"#),
+        "{}",
+        tried.raw(&["agent_usage"])
+    );
+    let read = |node: &Node| {
+        node.send(&Request::get(&path).bearer(&account.api_key)).expect(200).document().raw(&["usage"])
+    };
+    let before = read(&node);
+    let node = node.kill_and_restart();
+    assert_eq!(read(&node), before);
+}

@@ -83,6 +83,16 @@ const ROWS: &[Row] = &[
         Foreign::NotFound("AP-2002"),
     ),
     row(
+        "PUT /v1/agents/{agent_id}/policy",
+        |_, w| Request::new("PUT", w.agent_path("/policy")).json(r#"{"max_per_payment":1000}"#),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "GET /v1/agents/{agent_id}/policy",
+        |_, w| Request::get(w.agent_path("/policy")),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
         "DELETE /v1/agents/{agent_id}/keys/{key_id}",
         |node, w| Request::new("DELETE", w.agent_path(&format!("/keys/{}", w.new_key(node, "{}").1))),
         Foreign::NotFound("AP-2002"),

@@ -46,6 +46,8 @@ pub(crate) async fn run(operation: Operation, call: &Call<'_>) -> std::result::R
         Operation::Unfreeze => wallets::set_status(call, WalletStatus::Active).await,
         Operation::SetWalletPolicy => policies::set_wallet(call).await,
         Operation::ReadWalletPolicy => policies::read_wallet(call).await,
+        Operation::SetAgentPolicy => policies::set_agent(call).await,
+        Operation::ReadAgentPolicy => policies::read_agent(call).await,
         Operation::CheckPolicy => policies::check(call).await,
         Operation::Entries => history::entries(call).await,
         Operation::Pay => payments::pay(call).await,

@@ -117,6 +117,7 @@ impl<'b> PaymentRequest<'b> {
             description: self.description,
             metadata: self.metadata.map(|metadata| metadata.text),
             key: None,
+            agent_terms: None,
             at,
         }
     }

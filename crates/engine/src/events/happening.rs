@@ -81,6 +81,7 @@ pub(super) async fn of_record(
         Fact::TrustChanged(changed) => trust_changed(engine, lsn, &changed, out),
         Fact::StatusChange(_)
         | Fact::PolicyChanged(_)
+        | Fact::AgentPolicyChanged(_)
         | Fact::AgentCreated(_)
         | Fact::WalletOpened(_)
         | Fact::KeyAdded(_)
@@ -117,6 +118,7 @@ fn may_concern(engine: &Engine, view: &View<'_>) -> bool {
         | Kind::TrustChanged => true,
         Kind::AgentCreated
         | Kind::PolicyChanged
+        | Kind::AgentPolicyChanged
         | Kind::WalletOpened
         | Kind::KeyAdded
         | Kind::KeyRevoked

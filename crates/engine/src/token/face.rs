@@ -70,10 +70,14 @@ impl Engine {
             category,
             max_amount,
             key,
+            agent_terms: None,
             at,
             expires_at: at.saturating_add_millis(ttl_ms),
         };
-        match self.ask(payer, Command::Reserve(Box::new(command)), permit).await? {
+        match self
+            .ask(payer, self.held_to_budget(caller.agent, Command::Reserve(Box::new(command))), permit)
+            .await?
+        {
             Reply::Reserved(lsn, fact) => {
                 Ok(Answer::first(view_reserved(shared, Position::new(lsn.get()), &fact)))
             }

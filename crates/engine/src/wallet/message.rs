@@ -6,7 +6,7 @@ use ledger::{
 };
 use tokio::sync::oneshot;
 
-use crate::release::Parked;
+use crate::{budget::Reservation, release::Parked};
 
 /// One piece of work in a wallet's inbox.
 pub(crate) enum Work {
@@ -46,11 +46,20 @@ pub(crate) struct Asked {
     pub(crate) command: Command,
     /// None of its keys was used by a record below this position and is on disk.
     pub(crate) absent_below: u64,
+    /// What it may spend of its agent's budget.
+    pub(crate) reserved: Option<Reservation>,
+}
+
+impl Asked {
+    /// A refusal may show what stands there.
+    pub(crate) fn seen(&self) -> Position {
+        self.reserved.as_ref().map_or(Position::ZERO, |reserved| reserved.seen)
+    }
 }
 
 impl From<Command> for Asked {
     fn from(command: Command) -> Self {
-        Self { command, absent_below: 0 }
+        Self { command, absent_below: 0, reserved: None }
     }
 }
 

@@ -16,6 +16,7 @@ use wal::Lsn;
 
 use super::message::{Asked, Command, RowFacts, RowReply};
 use crate::{
+    budget::Reservation,
     release::{Companion, Decided, Reply, Requester},
     shared::Shared,
     views::{PolicyView, WalletView},
@@ -26,6 +27,8 @@ pub(crate) struct Owner<'w> {
     pub(crate) id: WalletId,
     pub(crate) wallet: &'w mut Wallet,
     pub(crate) shared: &'w Shared,
+    /// Of the command that is being carried out.
+    reserved: Option<Reservation>,
 }
 
 thread_local! {
@@ -33,10 +36,15 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-impl Owner<'_> {
+impl<'w> Owner<'w> {
+    pub(crate) fn new(id: WalletId, wallet: &'w mut Wallet, shared: &'w Shared) -> Self {
+        Self { id, wallet, shared, reserved: None }
+    }
+
     /// Carries a command out. What a requester on this task gets is returned; others get it through the log.
     pub(crate) fn carry_out(&mut self, asked: Asked, requester: Requester) -> Option<Decided> {
-        let Asked { command, absent_below } = asked;
+        let Asked { command, absent_below, reserved } = asked;
+        self.reserved = reserved;
         let keys = &self.shared.keys;
         let hashes = || command.key_hashes();
         let recalled = keys.recall(self.id.raw(), &mut self.wallet.keys, absent_below, hashes);
@@ -45,6 +53,8 @@ impl Owner<'_> {
             Err(refusal) => self.answer(requester, Reply::Refused(refusal)),
         };
         self.wallet.keys.release_recalled();
+        // What was not recorded goes back.
+        self.reserved = None;
         decided
     }
 
@@ -88,7 +98,11 @@ impl Owner<'_> {
     /// When a command that arrived at `at` is decided. Uses of a policy are counted by the time that jumps of the wall
     /// clock do not move.
     fn time(&self, at: Timestamp) -> Timestamp {
-        if self.wallet.policy.is_some() { self.shared.time.now() } else { at }
+        match &self.reserved {
+            Some(reserved) => self.shared.time.now().max(reserved.at),
+            None if self.wallet.policy.is_some() => self.shared.time.now(),
+            None => at,
+        }
     }
 
     fn pay(&mut self, mut command: PayCommand, requester: Requester) -> Option<Decided> {
@@ -168,7 +182,7 @@ impl Owner<'_> {
             Decision::Fact(changed) => {
                 let before = self.wallet.policy.as_deref().cloned();
                 let mandate = Mandate::set(before, changed.policy.clone(), changed.at, Position::ZERO);
-                let view = PolicyView::of(self.wallet.currency, mandate.as_ref(), changed.at);
+                let view = PolicyView::of(Some(self.wallet.currency), mandate.as_ref(), changed.at);
                 self.record(Box::new(changed), requester, |_, _| Reply::Policy(Box::new(view)))
             }
             Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
@@ -179,7 +193,11 @@ impl Owner<'_> {
     fn policy(&self, caller: AgentId, at: Timestamp, requester: Requester) -> Option<Decided> {
         let reply = if self.wallet.agent == caller {
             let at = self.time(at);
-            Reply::Policy(Box::new(PolicyView::of(self.wallet.currency, self.wallet.policy.as_deref(), at)))
+            Reply::Policy(Box::new(PolicyView::of(
+                Some(self.wallet.currency),
+                self.wallet.policy.as_deref(),
+                at,
+            )))
         } else {
             Reply::Refused(Denial::UnknownWallet.into())
         };
@@ -255,6 +273,9 @@ impl Owner<'_> {
         apply_own(self.wallet, view, lsn);
         remember_own(self.wallet, view, lsn, &self.shared.rules);
         self.shared.keys.count(before, self.wallet.keys.len());
+        if let Some(reserved) = self.reserved.take() {
+            reserved.recorded(view.spending().unwrap_or(ledger::AT_ONCE), lsn);
+        }
     }
 
     /// Answers without a record, but not before all that this owner has decided is durable.

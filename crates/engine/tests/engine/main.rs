@@ -7,6 +7,7 @@
 
 mod actors;
 mod batches;
+mod budgets;
 mod crash;
 mod directory;
 mod failure;

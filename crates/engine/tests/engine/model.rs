@@ -94,6 +94,7 @@ impl Story {
             description: item.description.as_deref().map(Box::from),
             metadata: None,
             key: key_use(item.key.as_deref(), item.fingerprint()),
+            agent_terms: None,
             at: Timestamp::from_millis(command.at),
         }
     }

@@ -2,10 +2,10 @@
 
 use journal::Row;
 use ledger::{
-    ActiveHours, AgentId, Amount, BUCKETS_MAX, Bucket, CountLimit, Currency, Denial, Fact, ItemOutcome,
-    Mandate, Measure, PaymentBatch, Policy, PolicyChanged, PolicyDenial, PolicyFigures, PolicyRule,
-    PolicyScope, Position, Rail, RailSet, Recipient, ServiceId, Span, SpendLimit, Timestamp, Usage, Used,
-    Wallet, WalletId, Window,
+    ActiveHours, AgentId, AgentPolicyChanged, Amount, BUCKETS_MAX, Bucket, CountLimit, Currency, Denial,
+    Fact, ItemOutcome, Mandate, Measure, PaymentBatch, Policy, PolicyChanged, PolicyDenial, PolicyFigures,
+    PolicyRule, PolicyScope, Position, Rail, RailSet, Recipient, ServiceId, Span, SpendLimit, Timestamp,
+    Usage, Used, Wallet, WalletId, Window,
 };
 
 use crate::samples::item;
@@ -86,6 +86,7 @@ pub(crate) fn facts() -> Vec<(&'static str, Fact)> {
     vec![
         ("policy_changed", changed(full()).into()),
         ("policy_changed_none", changed(Policy::default()).into()),
+        ("agent_policy_changed", AgentPolicyChanged { agent: AGENT, policy: full(), at: AT }.into()),
         ("payment_batch_policy", refused_batch().into()),
     ]
 }
@@ -110,8 +111,10 @@ pub(crate) fn rows() -> Vec<(&'static str, Row)> {
     let mut bare = Wallet::open(AGENT, Currency::EUR, None, AT, Position::new(1));
     let least = Policy { max_per_payment: Some(Amount::from_nanos(1)), ..Policy::default() };
     bare.policy = Some(Box::new(mandate(least, 0)));
+    let budget = Box::new(mandate(full(), 2));
     vec![
         ("row_wallet_policy", Row::Wallet(WALLET, full_wallet)),
         ("row_wallet_policy_bare", Row::Wallet(WALLET, bare)),
+        ("row_budget", Row::Budget(AGENT, budget, Position::new(u64::MAX), Position::new(3))),
     ]
 }

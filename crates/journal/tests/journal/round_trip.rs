@@ -290,7 +290,7 @@ fn check_view(payload: &[u8], fact: &Fact) {
     assert_eq!(view.policy_changed(), changed);
     let owner = match view.owner() {
         Owner::Wallet(wallet) => Some(Account::Wallet(wallet)),
-        Owner::Directory(_) | Owner::Token(_) | Owner::Service(_) | Owner::Clock => None,
+        Owner::Directory(_) | Owner::Token(_) | Owner::Service(_) | Owner::Budget(_) | Owner::Clock => None,
     };
     let (mut postings, mut foreign) = (Vec::new(), Vec::new());
     fact.for_each_posting(|posting| postings.push(posting));

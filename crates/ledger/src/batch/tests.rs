@@ -44,7 +44,7 @@ fn keyed(amount: i128, text: &str, fingerprint: u64) -> BatchItem {
 }
 
 fn command(atomic: bool, items: Vec<BatchItem>) -> BatchCommand {
-    BatchCommand { caller: OWNER, payer: PAYER, items, atomic, key: None, at: AT }
+    BatchCommand { caller: OWNER, payer: PAYER, items, atomic, key: None, agent_terms: None, at: AT }
 }
 
 fn decide(wallet: &Wallet, command: BatchCommand) -> Decision<PaymentBatch> {

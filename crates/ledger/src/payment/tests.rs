@@ -32,6 +32,7 @@ fn command() -> PayCommand {
         description: Some("tool".into()),
         metadata: Some("{}".into()),
         key: key("new", 5),
+        agent_terms: None,
         at: AT,
     }
 }

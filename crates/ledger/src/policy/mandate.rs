@@ -1,5 +1,7 @@
 //! A policy in force, with what was used of it; and how a wallet's policy is changed.
 
+use std::sync::Arc;
+
 use super::{Measure, Policy, PolicyDenial, PolicyFigures, PolicyRule, PolicyScope};
 use super::{Release, Span, Spend, Spending, Usage, Used};
 use crate::{AgentId, Amount, Decision, Denial, Position, Timestamp, Wallet, WalletId, WalletStatus};
@@ -18,6 +20,30 @@ pub struct PolicyChanged {
     pub wallet: WalletId,
     pub policy: Policy,
     pub at: Timestamp,
+}
+
+/// An agent's policy from this record on, for all its wallets together; an empty one is none.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct AgentPolicyChanged {
+    pub agent: AgentId,
+    pub policy: Policy,
+    pub at: Timestamp,
+}
+
+/// What the payer's agent's policy says to a command, found before its wallet decides.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct AgentTerms {
+    pub policy: Arc<Policy>,
+    /// By item: the window for which the agent's wallets together have no room left.
+    pub refused: Vec<Option<PolicyDenial>>,
+}
+
+impl AgentTerms {
+    /// The first rule that refuses `spend`, which is the item `item`.
+    pub(crate) fn refuses(&self, spend: &Spend<'_>, item: usize) -> Option<PolicyDenial> {
+        let plain = self.policy.refuses(PolicyScope::Agent, spend);
+        plain.or_else(|| self.refused.get(item).copied().flatten())
+    }
 }
 
 /// What is left of one window.
@@ -96,7 +122,13 @@ impl Mandate {
         self.usage.add(spending, at);
     }
 
-    pub(crate) fn released(&mut self, release: Release) {
+    /// As for an own fact, for the record at `position` of a wallet: see [`Usage`].
+    pub fn spent_by(&mut self, spending: Spending, at: Timestamp, position: Position) {
+        self.usage.add_by(spending, at, position);
+    }
+
+    /// Gives back what a hold had used.
+    pub fn released(&mut self, release: Release) {
         self.usage.give_back(release);
     }
 

@@ -199,6 +199,7 @@ fn pay(amount: i128) -> PayCommand {
         description: None,
         metadata: None,
         key: None,
+        agent_terms: None,
         at: NOW,
     }
 }

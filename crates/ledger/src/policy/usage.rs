@@ -78,16 +78,20 @@ pub struct Usage {
 impl Usage {
     /// The windows of `policy`, set at `at` by the record at `since`. Those that the usage before has too go on.
     pub(super) fn begin(policy: &Policy, at: Timestamp, since: Position, before: Option<Usage>) -> Usage {
-        let latest = before.as_ref().map_or(at, |before| before.latest.max(at));
+        let known = before.as_ref().map_or(at, |before| before.latest);
         let mut old = before.map(|before| before.windows).unwrap_or_default();
+        let mut goes_on = false;
         let mut window = |measure, span| {
             let kept = old.iter().position(|used| used.measure == measure && used.span == span);
             let fresh = || Used { measure, span, since, buckets: Vec::new() };
+            goes_on |= kept.is_some();
             kept.map_or_else(fresh, |place| old.swap_remove(place))
         };
         let mut windows: Vec<Used> =
             policy.limits.iter().map(|limit| window(Measure::Amount, limit.span)).collect();
         windows.extend(policy.max_payments.iter().map(|limit| window(Measure::Count, limit.span)));
+        // What new windows alone know begins with them.
+        let latest = if goes_on { known.max(at) } else { at };
         let mut usage = Usage { latest, windows };
         usage.forget();
         usage
@@ -103,8 +107,17 @@ impl Usage {
 
     /// Adds what a fact at `at` used.
     pub(super) fn add(&mut self, spending: Spending, at: Timestamp) {
+        self.add_by(spending, at, Position::new(u64::MAX));
+    }
+
+    /// As [`Self::add`] for the record at `position` of somebody whose records have no order with the changes of this
+    /// policy: a window that began after it does not count it.
+    pub(super) fn add_by(&mut self, spending: Spending, at: Timestamp, position: Position) {
+        if self.windows.iter().all(|used| position <= used.since) {
+            return;
+        }
         self.latest = self.latest.max(at);
-        for used in &mut self.windows {
+        for used in self.windows.iter_mut().filter(|used| position > used.since) {
             used.change(used.span.slot(at), used.measure.of(spending));
         }
         self.forget();

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::TokenTerms;
 use crate::{
-    AT_ONCE, Account, AgentId, Amount, Change, Currency, Decision, Denial, KeyHash, KeyScope, KeyUse,
-    KeyVerdict, Parts, Position, Posting, Rail, ServiceId, Sla, Spend, Spending, Target, Timestamp, Wallet,
-    WalletId, WalletStatus,
+    AT_ONCE, Account, AgentId, AgentTerms, Amount, Change, Currency, Decision, Denial, KeyHash, KeyScope,
+    KeyUse, KeyVerdict, Parts, Position, Posting, Rail, ServiceId, Sla, Spend, Spending, Target, Timestamp,
+    Wallet, WalletId, WalletStatus,
 };
 
 /// A service's side of a call as it is offered now.
@@ -36,6 +36,8 @@ pub struct ReserveCommand {
     /// Most that the consumer pays for this call; `None` means the price, whatever it is.
     pub max_amount: Option<Amount>,
     pub key: Option<KeyUse>,
+    /// Where the payer's agent has a policy.
+    pub agent_terms: Option<Box<AgentTerms>>,
     pub at: Timestamp,
     pub expires_at: Timestamp,
 }
@@ -150,7 +152,9 @@ fn refusal(wallet: &Wallet, command: &ReserveCommand, offer: &Offer, at: Timesta
         },
         category: Some(command.category.as_deref()),
     };
-    if let Some(denial) = wallet.policy_refuses(spend, AT_ONCE) {
+    if let Some(denial) =
+        wallet.policy_refuses(spend, AT_ONCE, command.agent_terms.as_deref().map(|terms| (terms, 0)))
+    {
         return Some(denial);
     }
     let (available, held, needed) = (wallet.available, wallet.held, offer.price);

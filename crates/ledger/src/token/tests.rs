@@ -39,6 +39,7 @@ fn command(sla: Option<Sla>) -> ReserveCommand {
         counts: true,
         max_amount: None,
         key: None,
+        agent_terms: None,
         at: at(1_000),
         expires_at: at(301_000),
     }

@@ -11,7 +11,7 @@ use self::{
     request::PolicyRequest,
     write::{policy, remaining},
 };
-use super::payments::PaymentRequest;
+use super::{agents::own_id, payments::PaymentRequest};
 use crate::{
     dispatch::Call,
     errors::Problem,
@@ -38,6 +38,21 @@ pub(crate) async fn read_wallet(call: &Call<'_>) -> Result<Reply, Problem> {
     Ok(shown(call, &view, |w| w.name("wallet_id").plain(wallet)))
 }
 
+/// `PUT /v1/agents/{agent_id}/policy`: for all wallets of the agent together.
+pub(crate) async fn set_agent(call: &Call<'_>) -> Result<Reply, Problem> {
+    let agent = own_id(call)?;
+    let policy = requested(call)?;
+    let view = call.engine.set_agent_policy(call.caller()?, policy, call.at).await?;
+    Ok(shown(call, &view, |w| w.name("agent_id").plain(agent)))
+}
+
+/// `GET /v1/agents/{agent_id}/policy`.
+pub(crate) async fn read_agent(call: &Call<'_>) -> Result<Reply, Problem> {
+    let agent = own_id(call)?;
+    let view = call.engine.agent_policy(call.caller()?).await?;
+    Ok(shown(call, &view, |w| w.name("agent_id").plain(agent)))
+}
+
 /// `POST /v1/policy/check`: would this payment pass, and what is left of each limit? Writes nothing and binds nobody.
 pub(crate) async fn check(call: &Call<'_>) -> Result<Reply, Problem> {
     let metadata_bytes_max = call.gateway.settings.metadata_bytes_max;
@@ -51,6 +66,7 @@ pub(crate) async fn check(call: &Call<'_>) -> Result<Reply, Problem> {
         Err(refusal) => return Err(refusal.into()),
     };
     let view = call.engine.policy(caller, payer).await?;
+    let agents = call.engine.agent_policy(caller).await?;
     let mut writer = Writer::new(POLICY_BYTES, call.amounts);
     writer.object(|w| {
         w.name("would_pass").boolean(denial.is_none());
@@ -66,6 +82,7 @@ pub(crate) async fn check(call: &Call<'_>) -> Result<Reply, Problem> {
             None => w.null(),
         }
         w.name("usage").array(|w| remaining(w, &view.remaining));
+        w.name("agent_usage").array(|w| remaining(w, &agents.remaining));
         w.name("as_of").timestamp(view.as_of);
     });
     Ok(Reply::json(StatusCode::OK, writer))

@@ -44,6 +44,7 @@ pub(crate) fn pay(payer: &Party, payee: WalletId, units: &str) -> PayCommand {
         description: None,
         metadata: None,
         key: None,
+        agent_terms: None,
         at: AT,
     }
 }

@@ -276,6 +276,10 @@ pub struct Gauges {
     pub webhooks: u64,
     /// Tokens in memory, those that ended lately included.
     pub tokens: u64,
+    /// Payments of which something was claimed back.
+    pub claims: u64,
+    /// Disputes that have not ended.
+    pub open_disputes: u64,
     /// Timers that will fire, those that nobody needs any more included.
     pub timers: u64,
     /// Deadlines at which an owner was woken.

@@ -17,6 +17,7 @@
 mod balances;
 mod batch;
 mod directory;
+mod disputes;
 mod entry;
 mod error;
 mod follow;
@@ -36,6 +37,7 @@ mod watermark;
 mod tests;
 
 pub use batch::Batch;
+pub use disputes::DisputeRole;
 pub use entry::{Counterparty, Entry, EntryKey, EntryKind, PaymentStatus};
 pub use error::Error;
 pub use follow::run;

@@ -46,6 +46,8 @@ pub(super) struct Gauges {
     services: Gauge,
     webhooks: Gauge,
     tokens: Gauge,
+    claims: Gauge,
+    open_disputes: Gauge,
     timers: Gauge,
     deadlines_fired: Counter,
     clock_frozen: Gauge,
@@ -87,6 +89,11 @@ impl Gauges {
                 "agentpay_engine_tokens",
                 "Payment tokens in memory, open ones and those that ended lately",
             ),
+            claims: described(
+                "agentpay_engine_claims_items",
+                "Payments of which something was claimed back: refunds and disputes, kept for good",
+            ),
+            open_disputes: described("agentpay_engine_open_disputes_items", "Disputes that have not ended"),
             timers: described(
                 "agentpay_engine_timers",
                 "Deadlines ahead, those that nobody needs any more included",
@@ -126,6 +133,8 @@ impl Gauges {
         self.services.set(exact(now.services));
         self.webhooks.set(exact(now.webhooks));
         self.tokens.set(exact(now.tokens));
+        self.claims.set(exact(now.claims));
+        self.open_disputes.set(exact(now.open_disputes));
         self.timers.set(exact(now.timers));
         self.deadlines_fired.absolute(now.deadlines_fired);
         self.clock_frozen.set(exact(now.clock_frozen));

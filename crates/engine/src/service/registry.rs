@@ -11,8 +11,9 @@ use std::{
 
 use journal::{Encode, RowRef, Scratch};
 use ledger::{
-    AgentId, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service, ServiceChanged,
-    ServiceId, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register, decide_verified,
+    AgentId, CallTerms, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service,
+    ServiceChanged, ServiceId, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register,
+    decide_verified,
 };
 use parking_lot::{Mutex, RwLock};
 use wal::{Lsn, Refused};
@@ -99,6 +100,11 @@ impl Services {
     /// For the commit stream: a call has ended.
     pub(crate) fn saw(&self, ended: &TokenEnded, position: Position) {
         self.state.lock().saw(ended, position);
+    }
+
+    /// For the commit stream: a dispute about a settled call was resolved with a refund.
+    pub(crate) fn refunded(&self, call: &CallTerms, position: Position) {
+        self.state.lock().refunded(call, position);
     }
 
     /// Registers a service. `found` was found where the request arrived and is looked at after the key.
@@ -247,6 +253,16 @@ impl ServicesState {
     pub(crate) fn saw(&mut self, ended: &TokenEnded, position: Position) -> bool {
         let Some(service) = self.services.get_mut(&ended.terms.service) else { return false };
         if service.saw(ended, position) {
+            self.dirty.insert(service.id);
+        }
+        true
+    }
+
+    /// A dispute about a call that was resolved with a refund at `position`, in log order; false when no record made its
+    /// service.
+    pub(crate) fn refunded(&mut self, call: &CallTerms, position: Position) -> bool {
+        let Some(service) = self.services.get_mut(&call.service) else { return false };
+        if service.refunded(call, position) {
             self.dirty.insert(service.id);
         }
         true

@@ -1,10 +1,10 @@
 //! Many payments in one request. Payments of one payer are one command to its owner and one record; several payers
 //! decide side by side. Item results come back in the order in which the items were given.
 
-use std::{collections::HashMap, future::poll_fn, task::Poll};
+use std::{future::poll_fn, task::Poll};
 
 use ledger::{
-    BatchCommand, BatchItem, BatchPayment, Denial, ItemOutcome, KeyUse, Parts, PayCommand, Payment,
+    BatchCommand, BatchItem, BatchPayment, Denial, ItemOutcome, KeyUse, Parts, PayCommand, Payee, Payment,
     PaymentBatch, Position, WalletId,
 };
 use wal::Lsn;
@@ -12,7 +12,7 @@ use wal::Lsn;
 use crate::{
     Engine,
     admission::Permit,
-    engine::settled,
+    engine::{judge_payee, settled},
     refusal::Refusal,
     registry::Handed,
     release::{Decided, Delivery, Reply, Requester, Seat, Undelivered},
@@ -22,13 +22,13 @@ use crate::{
 
 type ItemResult = Result<Answer<PaymentReceipt>, Refusal>;
 
-/// Items of one payer, with their places in the request.
-struct Group {
+/// What one payer is asked, with the places of the items in the request.
+struct Group<'p> {
     payer: WalletId,
-    /// Whether the payer is the caller's. A stranger's wallet is not asked anything.
-    owned: bool,
-    places: Vec<usize>,
-    items: Vec<BatchItem>,
+    places: &'p [u32],
+    command: Command,
+    /// Asked for a single payment, like any that comes without a batch.
+    is_alone: bool,
 }
 
 pub(crate) async fn pay<'e>(
@@ -43,56 +43,89 @@ pub(crate) async fn pay<'e>(
     let admit = || engine.admit(&caller.meter, u32::try_from(count).unwrap_or(u32::MAX));
     let mut permit = admit()?;
     let PayBatch { items, atomic, key, at } = request;
-    let groups = group(engine, caller, items);
-    let single = groups.len() == 1;
-    if atomic && !single {
+    let payers: Vec<WalletId> = items.iter().map(|(payer, _)| *payer).collect();
+    let mut items: Vec<Option<BatchItem>> = items.into_iter().map(|(_, item)| Some(item)).collect();
+    let owned = check(engine, caller, &payers, &mut items);
+    let by_payer = engine.shared().registry.grouped(&payers);
+    let payer_of = |places: &[u32]| payers[places[0] as usize];
+    let groups = || by_payer.chunk_by(|one, other| payers[*one as usize] == payers[*other as usize]);
+    let is_single = groups().nth(1).is_none();
+    if atomic && !is_single {
         return Err(Denial::MixedPayers.into());
     }
-    let (groups, strange): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(|group| group.owned);
-    if groups.is_empty() && single {
+    let is_owned = |places: &&[u32]| owned[places[0] as usize];
+    if is_single && !groups().all(|places| is_owned(&places)) {
         return Err(Denial::UnknownWallet.into());
     }
-    let mut results: Vec<Option<ItemResult>> = std::iter::repeat_with(|| None).take(count).collect();
-    for place in strange.into_iter().flat_map(|group| group.places) {
-        results[place] = Some(Err(Denial::UnknownWallet.into()));
-    }
     if let Some(key) = &key
-        && !single
+        && !is_single
     {
         // The questions take places of their own; the batch's are given back meanwhile, so that it never stands in its
         // own way.
         drop(permit);
-        check_key(engine, caller, &groups, key).await?;
+        check_key(engine, caller, groups().filter(is_owned).map(payer_of), key).await?;
         permit = admit()?;
     }
+    let groups: Vec<Group<'_>> = groups()
+        .filter(is_owned)
+        .map(|places| {
+            let payer = payer_of(places);
+            let mut items = places.iter().map(|place| items[*place as usize].take().expect("in one group"));
+            match items.next() {
+                Some(item) if places.len() == 1 && !is_single && key.is_none() && item.refused.is_none() => {
+                    let command = Command::Pay(payment_of(caller, payer, item, at));
+                    Group { payer, places, command, is_alone: true }
+                }
+                first => {
+                    let (caller, key) = (caller.agent, key.clone());
+                    let items = first.into_iter().chain(items).collect();
+                    let command = Command::Batch(BatchCommand { caller, payer, items, atomic, key, at });
+                    Group { payer, places, command, is_alone: false }
+                }
+            }
+        })
+        .collect();
+    decide(engine, count, groups, is_single, permit).await
+}
+
+/// Has every group decided, and puts the results in the order of the request. Items of no group are of wallets that are
+/// not the caller's.
+async fn decide<'e>(
+    engine: &'e Engine,
+    count: usize,
+    groups: Vec<Group<'_>>,
+    is_single: bool,
+    permit: Permit,
+) -> Result<Undelivered<'e, Answer<Vec<ItemResult>>>, Refusal> {
+    let mut results: Vec<ItemResult> = Vec::new();
+    results.resize_with(count, || Err(Denial::UnknownWallet.into()));
     let mut asked = Vec::with_capacity(groups.len());
     let mut commands = Vec::with_capacity(groups.len());
-    for Group { payer, places, mut items, .. } in groups {
-        let alone = !single && key.is_none() && items.len() == 1 && items[0].refused.is_none();
-        let command = if alone {
-            Command::Pay(payment_of(caller, payer, items.remove(0), at))
-        } else {
-            Command::Batch(BatchCommand { caller: caller.agent, payer, items, atomic, key: key.clone(), at })
-        };
-        commands.push((payer, command));
-        asked.push((alone, places));
+    for Group { payer, places, command, is_alone } in groups {
+        commands.push((payer, Asked::from(command)));
+        asked.push((places, is_alone));
     }
     let mut all_replayed = !asked.is_empty();
     let (replies, delivery) = gather(engine, commands, permit).await?;
     // What was answered before is read from the log, where only delivered records are read.
-    let repeats = replies.iter().any(Reply::repeats);
-    let delivery = if repeats {
+    let mut delivery = Some(delivery);
+    if replies.iter().any(Reply::repeats)
+        && let Some(delivery) = delivery.take()
+    {
         delivery.await?;
-        None
-    } else {
-        Some(delivery)
-    };
-    for (reply, (alone, places)) in replies.into_iter().zip(asked) {
-        let (outcomes, replayed) = expand(engine, reply, alone, places.len()).await;
+    }
+    for (reply, (places, is_alone)) in replies.into_iter().zip(asked) {
+        if let Reply::Payment(lsn, payment) = reply {
+            let id = engine.shared().payment_id(lsn.get(), 0);
+            results[places[0] as usize] = Ok(Answer::first(PaymentReceipt { id, payment }));
+            all_replayed = false;
+            continue;
+        }
+        let (outcomes, replayed) = expand(engine, reply, is_alone, places.len()).await;
         // The refusal of an only group is the refusal of the request.
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
-            Err(refusal) if single => {
+            Err(refusal) if is_single => {
                 if let Some(delivery) = delivery {
                     delivery.await?;
                 }
@@ -101,12 +134,10 @@ pub(crate) async fn pay<'e>(
             Err(refusal) => places.iter().map(|_| Err(refusal.clone())).collect(),
         };
         all_replayed &= replayed;
-        for (place, outcome) in places.into_iter().zip(outcomes) {
-            results[place] = Some(outcome);
+        for (place, outcome) in places.iter().zip(outcomes) {
+            results[*place as usize] = outcome;
         }
     }
-    let results =
-        results.into_iter().map(|result| result.expect("every item belongs to one group")).collect();
     let answer = Answer { value: results, replayed: all_replayed };
     Ok(match delivery {
         Some(delivery) => Undelivered::new(answer, delivery),
@@ -115,12 +146,15 @@ pub(crate) async fn pay<'e>(
 }
 
 /// One of several payers may know the batch's key from another request: found out before anything moves.
-async fn check_key(engine: &Engine, caller: &Caller, groups: &[Group], key: &KeyUse) -> Result<(), Refusal> {
-    let mut questions = Vec::with_capacity(groups.len());
-    let permit = engine.admit_read(&caller.meter, u32::try_from(groups.len()).unwrap_or(u32::MAX))?;
-    for group in groups {
-        questions.push((group.payer, Command::CheckKey { key: key.clone() }));
-    }
+async fn check_key(
+    engine: &Engine,
+    caller: &Caller,
+    payers: impl Iterator<Item = WalletId>,
+    key: &KeyUse,
+) -> Result<(), Refusal> {
+    let question = |payer| (payer, Command::CheckKey { key: key.clone() }.into());
+    let questions: Vec<(WalletId, Asked)> = payers.map(question).collect();
+    let permit = engine.admit_read(&caller.meter, u32::try_from(questions.len()).unwrap_or(u32::MAX))?;
     let (replies, delivery) = gather(engine, questions, permit).await?;
     delivery.await?;
     for reply in replies {
@@ -129,31 +163,35 @@ async fn check_key(engine: &Engine, caller: &Caller, groups: &[Group], key: &Key
     Ok(())
 }
 
-/// Groups items by payer, in the order in which payers first come up, and checks payees.
-fn group(engine: &Engine, caller: &Caller, items: Vec<(WalletId, BatchItem)>) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    let mut by_payer: HashMap<WalletId, usize> = HashMap::new();
-    for (place, (payer, mut item)) in items.into_iter().enumerate() {
-        // Nearly every batch has one payer: the last group is tried before the map is asked.
-        let index = match groups.last() {
-            Some(last) if last.payer == payer => groups.len() - 1,
-            _ => *by_payer.entry(payer).or_insert_with(|| {
-                let owned = engine.owned(caller, payer).is_ok();
-                groups.push(Group { payer, owned, places: Vec::new(), items: Vec::new() });
-                groups.len() - 1
-            }),
-        };
-        if item.refused.is_none() {
-            item.refused = match engine.check_payee(caller, payer, &item.payee) {
-                Ok(()) => None,
-                Err(Refusal::Denied(denial)) => Some(denial),
-                Err(_) => unreachable!("the check of a payee only denies"),
-            };
+/// Checks everything that never changes: notes in the items why they are refused, and says for each whether its payer is
+/// the caller's.
+fn check(
+    engine: &Engine,
+    caller: &Caller,
+    payers: &[WalletId],
+    items: &mut [Option<BatchItem>],
+) -> Vec<bool> {
+    let registry = &engine.shared().registry;
+    let mut wallets = Vec::with_capacity(items.len());
+    let mut items_paying_them = Vec::with_capacity(items.len());
+    for (place, item) in items.iter_mut().enumerate() {
+        if let Some(BatchItem { payee: Payee::Wallet(payee), refused: refused @ None, .. }) = item {
+            wallets.push(*payee);
+            items_paying_them.push((place, refused));
         }
-        groups[index].places.push(place);
-        groups[index].items.push(item);
     }
-    groups
+    let payer_facts = registry.facts_of_each(payers);
+    let currency_if_owned = |place: usize| match payer_facts[place] {
+        Some((agent, currency)) if agent == caller.agent => Some(currency),
+        _ => None,
+    };
+    let payee_facts = registry.facts_of_each(&wallets);
+    for (((place, refused), payee), facts) in items_paying_them.into_iter().zip(wallets).zip(payee_facts) {
+        if let Some(currency) = currency_if_owned(place) {
+            *refused = judge_payee((payers[place], currency), payee, facts).err();
+        }
+    }
+    (0..payers.len()).map(|place| currency_if_owned(place).is_some()).collect()
 }
 
 fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Timestamp) -> PayCommand {
@@ -175,11 +213,9 @@ fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Tim
 /// this task once, for the last of them.
 async fn gather(
     engine: &Engine,
-    commands: Vec<(WalletId, Command)>,
+    mut commands: Vec<(WalletId, Asked)>,
     permit: Permit,
 ) -> Result<(Vec<Reply>, Delivery<'_>), Refusal> {
-    let mut commands: Vec<(WalletId, Asked)> =
-        commands.into_iter().map(|(payer, command)| (payer, command.into())).collect();
     engine.shared().keys.warm(commands.iter_mut().map(|(payer, asked)| (*payer, asked))).await;
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let mut replies = Vec::with_capacity(commands.len());
@@ -220,10 +256,6 @@ async fn expand(
 ) -> (Result<Vec<ItemResult>, Refusal>, bool) {
     match reply {
         Reply::Batch(lsn, batch) => (Ok(items(engine, lsn, *batch).await), false),
-        Reply::Payment(lsn, payment) => {
-            let id = engine.shared().payment_id(lsn.get(), 0);
-            (Ok(vec![Ok(Answer::first(PaymentReceipt { id, payment: *payment }))]), false)
-        }
         Reply::Replay(place) if alone => {
             let payment = engine.reads().payment(place).await;
             (Ok(vec![payment.map(Answer::again)]), true)
@@ -247,7 +279,7 @@ async fn items(engine: &Engine, lsn: Option<Lsn>, batch: PaymentBatch) -> Vec<It
             ItemOutcome::Paid(paid) => {
                 let lsn = lsn.expect("a batch that paid has a record");
                 let id = engine.shared().payment_id(lsn.get(), item);
-                Ok(Answer::first(PaymentReceipt { id, payment: terms.payment(paid) }))
+                Ok(Answer::first(PaymentReceipt { id, payment: Box::new(terms.payment(paid)) }))
             }
             ItemOutcome::Denied(denial) => Err(denial.into()),
             ItemOutcome::Replayed(place) => engine.reads().payment(place).await.map(Answer::again),

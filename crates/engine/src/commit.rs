@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use journal::{Kind, Owner, View};
-use ledger::{Account, Fact, Position, Posting, Token, TokenReserved, Wallet};
+use ledger::{Account, Fact, Position, Posting, Token, TokenReserved, Wallet, WalletId};
 use tokio::sync::mpsc;
 use wal::{Committed, Event, Lsn};
 
@@ -18,22 +18,50 @@ use crate::{
 
 /// Delivers batches until the log's thread ends.
 pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::UnboundedReceiver<Event<Companion>>) {
+    let mut foreign = Foreign::default();
     while let Some(event) = events.recv().await {
         match event {
-            Event::Committed(committed) => deliver(&shared, committed),
+            Event::Committed(committed) => deliver(&shared, &mut foreign, committed),
             Event::Poisoned { error, companions } => fail(&shared, &error, companions),
         }
     }
 }
 
-fn deliver(shared: &Shared, mut committed: Committed<Companion>) {
+/// Postings of a batch on wallets that did not decide them, in log order; empty between two batches.
+#[derive(Default)]
+struct Foreign {
+    wallets: Vec<WalletId>,
+    postings: Vec<(Posting, Position)>,
+}
+
+impl Foreign {
+    fn push(&mut self, wallet: WalletId, posting: Posting, position: Position) {
+        self.wallets.push(wallet);
+        self.postings.push((posting, position));
+    }
+
+    fn deliver(&mut self, shared: &Shared, totals: &mut TotalsAt) {
+        shared.registry.post_each(&self.wallets, &self.postings, |posting, exists| {
+            if exists {
+                totals.post_wallets(posting.currency, posting.total());
+            } else {
+                totals.system.post(&Posting { account: SUSPENSE, ..*posting });
+            }
+        });
+        self.wallets.clear();
+        self.postings.clear();
+    }
+}
+
+fn deliver(shared: &Shared, foreign: &mut Foreign, mut committed: Committed<Companion>) {
     {
         let mut totals = shared.totals.lock();
         for (lsn, payload) in committed.records() {
             let view = journal::view(payload).expect("a batch that was just written reads back");
-            post(shared, &mut totals, lsn, &view);
+            post(shared, &mut totals, foreign, lsn, &view);
             shared.delivered.saw(lsn);
         }
+        foreign.deliver(shared, &mut totals);
         // A watermark holds no record and moves the end all the same: totals never stay behind what is delivered.
         totals.end = committed.end();
     }
@@ -53,14 +81,15 @@ fn fail(shared: &Shared, error: &wal::Error, companions: Vec<Companion>) {
     }
 }
 
-/// Everything that the record at `lsn` does to others than its owner.
-fn post(shared: &Shared, totals: &mut TotalsAt, lsn: Lsn, view: &View<'_>) {
+/// Everything that the record at `lsn` does to others than its owner; what it posts on wallets is kept for the end of the
+/// batch.
+fn post(shared: &Shared, totals: &mut TotalsAt, foreign: &mut Foreign, lsn: Lsn, view: &View<'_>) {
     match view.owner() {
         Owner::Wallet(_) => {
             let mut currency = None;
             view.for_each_foreign(|posting| {
                 currency = Some(posting.currency);
-                post_foreign(shared, totals, lsn, posting);
+                post_foreign(totals, foreign, lsn, posting);
             });
             // A record without foreign postings moves no money: it would not balance.
             if let (Some(currency), Some(change)) = (currency, view.change()) {
@@ -79,7 +108,7 @@ fn post(shared: &Shared, totals: &mut TotalsAt, lsn: Lsn, view: &View<'_>) {
             if view.kind() == Kind::TokenEnded
                 && let Fact::TokenEnded(ended) = owned(view)
             {
-                view.for_each_foreign(|posting| post_foreign(shared, totals, lsn, posting));
+                view.for_each_foreign(|posting| post_foreign(totals, foreign, lsn, posting));
                 shared.services.saw(&ended, position(lsn, 0));
                 shared.tokens.closed(token, position(lsn, 0));
             }
@@ -108,12 +137,9 @@ fn bring_to_life(shared: &Shared, lsn: Lsn, reserved: &TokenReserved) {
     shared.timers.arm(id, reserved.expires_at);
 }
 
-fn post_foreign(shared: &Shared, totals: &mut TotalsAt, lsn: Lsn, posting: Posting) {
+fn post_foreign(totals: &mut TotalsAt, foreign: &mut Foreign, lsn: Lsn, posting: Posting) {
     match posting.account {
-        Account::Wallet(wallet) if shared.registry.post(wallet, &posting, position(lsn, posting.item)) => {
-            totals.post_wallets(posting.currency, posting.total());
-        }
-        Account::Wallet(_) => totals.system.post(&Posting { account: SUSPENSE, ..posting }),
+        Account::Wallet(wallet) => foreign.push(wallet, posting, position(lsn, posting.item)),
         Account::System(_) => totals.system.post(&posting),
     }
 }

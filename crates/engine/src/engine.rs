@@ -35,7 +35,7 @@ use crate::{
     reads::Reads,
     recovery::{self, StartError},
     refusal::Refusal,
-    registry::Handed,
+    registry::{Handed, WalletFacts},
     release::{Decided, Delivery, Parked, Reply, Seat, Undelivered},
     service::Services,
     shared::Shared,
@@ -384,19 +384,11 @@ impl Engine {
 
     /// Existence, currency and identity never change, so the face checks them; the payer's owner decides the rest.
     /// Whose wallet it is comes first: nobody learns anything through a wallet that is not theirs.
-    pub(crate) fn check_payee(&self, caller: &Caller, payer: WalletId, payee: &Payee) -> Result<(), Refusal> {
+    fn check_payee(&self, caller: &Caller, payer: WalletId, payee: &Payee) -> Result<(), Refusal> {
         let currency = self.owned(caller, payer)?;
         let Payee::Wallet(payee) = payee else { return Ok(()) };
-        let Some((_, payee_currency)) = self.0.shared.registry.facts(*payee) else {
-            return Err(Denial::UnknownPayee.into());
-        };
-        if *payee == payer {
-            return Err(Denial::SameWallet.into());
-        }
-        if payee_currency != currency {
-            return Err(Denial::CurrencyMismatch { wallet: payee_currency, requested: currency }.into());
-        }
-        Ok(())
+        let facts = self.0.shared.registry.facts(*payee);
+        Ok(judge_payee((payer, currency), *payee, facts)?)
     }
 
     /// The currency of a wallet, if it is the caller's.
@@ -481,6 +473,22 @@ impl Engine {
             reply => unexpected(&reply),
         }
     }
+}
+
+/// Why a wallet in this currency cannot pay the wallet of which this is known.
+pub(crate) fn judge_payee(
+    (payer, currency): (WalletId, ledger::Currency),
+    payee: WalletId,
+    facts: Option<WalletFacts>,
+) -> Result<(), Denial> {
+    let Some((_, payee_currency)) = facts else { return Err(Denial::UnknownPayee) };
+    if payee == payer {
+        return Err(Denial::SameWallet);
+    }
+    if payee_currency != currency {
+        return Err(Denial::CurrencyMismatch { wallet: payee_currency, requested: currency });
+    }
+    Ok(())
 }
 
 /// A reply that never comes means that the owner ended with the process, after the log had failed.

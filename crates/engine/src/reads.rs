@@ -336,14 +336,14 @@ impl Reads {
         let id = self.shared.payment_id(place.lsn, place.item);
         match fact {
             Fact::Payment(payment) if place.item == 0 => {
-                Some(Transaction::Payment(PaymentReceipt { id, payment: payment.clone() }))
+                Some(Transaction::Payment(PaymentReceipt { id, payment: Box::new(payment.clone()) }))
             }
             Fact::Funding(funding) if place.item == 0 => {
                 Some(Transaction::Funding(FundReceipt { id, funding: funding.clone() }))
             }
             Fact::PaymentBatch(batch) => {
                 let payment = batch.payment(usize::try_from(place.item).ok()?)?;
-                Some(Transaction::Payment(PaymentReceipt { id, payment }))
+                Some(Transaction::Payment(PaymentReceipt { id, payment: Box::new(payment) }))
             }
             Fact::TokenEnded(ended) if ended.end == TokenEnd::Settled && place.item == 0 => {
                 Some(Transaction::Settlement(SettlementReceipt {

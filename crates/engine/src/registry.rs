@@ -40,6 +40,19 @@ enum Slot {
     Changing,
 }
 
+/// What never changes of a wallet: whose it is, and its currency.
+pub(crate) type WalletFacts = (AgentId, Currency);
+
+impl Slot {
+    fn facts(&self) -> WalletFacts {
+        match self {
+            Slot::AtRest(wallet) => (wallet.agent(), wallet.currency()),
+            Slot::Active(handle) => (handle.agent, handle.currency),
+            Slot::Changing => unreachable!("{CHANGING}"),
+        }
+    }
+}
+
 // With its id and the table of the map this is what a wallet at rest takes: ten million have to fit.
 const _: () = assert!(size_of::<Slot>() <= 80);
 
@@ -93,12 +106,21 @@ impl Registry {
     }
 
     /// Owner and currency of a wallet; both never change.
-    pub(crate) fn facts(&self, id: WalletId) -> Option<(AgentId, Currency)> {
-        self.slots.read(id, |slot| match slot {
-            Slot::AtRest(wallet) => (wallet.agent(), wallet.currency()),
-            Slot::Active(handle) => (handle.agent, handle.currency),
-            Slot::Changing => unreachable!("{CHANGING}"),
-        })
+    pub(crate) fn facts(&self, id: WalletId) -> Option<WalletFacts> {
+        self.slots.read(id, Slot::facts)
+    }
+
+    /// [`Self::facts`] of many wallets, in their order.
+    pub(crate) fn facts_of_each(&self, ids: &[WalletId]) -> Vec<Option<WalletFacts>> {
+        let mut facts = vec![None; ids.len()];
+        self.slots.read_each(ids, |place, slot| facts[place] = slot.map(Slot::facts));
+        facts
+    }
+
+    /// The places in `ids`, those of one wallet together and in their order, in an order in which it costs least to ask one
+    /// wallet after the other.
+    pub(crate) fn grouped(&self, ids: &[WalletId]) -> Vec<u32> {
+        self.slots.grouped(ids)
     }
 
     /// Reads a wallet at rest; `None` when it has an actor (ask that) or is unknown. What is read may show decisions that
@@ -191,27 +213,25 @@ impl Registry {
         handle
     }
 
-    /// Posts what somebody else decided: in the slot of a wallet at rest, into the inbox of an active one. False when the wallet is
-    /// unknown; the caller then posts to suspense.
-    #[must_use]
-    pub(crate) fn post(&self, id: WalletId, posting: &Posting, position: Position) -> bool {
-        let (delta, held) = (posting.delta, posting.held);
-        let posted = self.slots.read(id, |slot| match slot {
-            Slot::AtRest(_) | Slot::Changing => false,
-            Slot::Active(handle) => {
-                handle.post(delta, held, position);
-                true
+    /// Posts what somebody else decided: in the slot of a wallet at rest, into the inbox of an active one. `posted` is told
+    /// of each posting whether its wallet exists; what is for one that does not is for suspense. Postings on one wallet
+    /// come in their order.
+    pub(crate) fn post_each(
+        &self,
+        wallets: &[WalletId],
+        postings: &[(Posting, Position)],
+        mut posted: impl FnMut(&Posting, bool),
+    ) {
+        self.slots.write_each(wallets, |place, slot| {
+            let (posting, position) = &postings[place];
+            posted(posting, slot.is_some());
+            match slot {
+                Some(Slot::AtRest(wallet)) => wallet.post(posting.delta, posting.held, *position),
+                Some(Slot::Active(handle)) => handle.post(posting.delta, posting.held, *position),
+                Some(Slot::Changing) => unreachable!("{CHANGING}"),
+                None => {}
             }
         });
-        posted == Some(true)
-            || self
-                .slots
-                .write(id, |slot| match slot {
-                    Slot::AtRest(wallet) => wallet.post(delta, held, position),
-                    Slot::Active(handle) => handle.post(delta, held, position),
-                    Slot::Changing => unreachable!("{CHANGING}"),
-                })
-                .is_some()
     }
 
     /// Changes a wallet during recovery, when every wallet is at rest.

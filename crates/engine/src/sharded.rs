@@ -19,6 +19,9 @@ const CHUNK_BYTES: usize = 8_176;
 /// Entries of a chunk when it is begun for a shard that holds nothing yet.
 const FIRST_ENTRIES: usize = 4;
 
+/// Entries of a shard that are looked at before others get their turn at its guard.
+const UNDER_ONE_GUARD: usize = 64;
+
 pub(crate) struct ShardedMap<K, V>(Box<[RwLock<Shard<K, V>>]>);
 
 struct Shard<K, V> {
@@ -70,6 +73,47 @@ impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         shard.find(hash, key).map(|number| write(&mut shard.entry_mut(number).1, waited))
     }
 
+    /// The places in `keys`, those of one shard together, and within it those of one key, which keep their order: who goes by
+    /// it meets what lies together one after the other.
+    pub(crate) fn grouped(&self, keys: &[K]) -> Vec<u32>
+    where
+        K: Ord,
+    {
+        let mut places = Self::by_shard(keys);
+        let shard = |place: &u32| Self::shard_of(hash(keys[*place as usize]));
+        for of_shard in places.chunk_by_mut(|one, other| shard(one) == shard(other)) {
+            of_shard.sort_by_key(|place| keys[*place as usize]);
+        }
+        places
+    }
+
+    /// Reads the entry of each key, shard by shard under the shared guard; `read` gets the key's place in `keys`.
+    pub(crate) fn read_each(&self, keys: &[K], mut read: impl FnMut(usize, Option<&V>)) {
+        let by_shard = Self::by_shard(keys);
+        for places in Self::runs(keys, &by_shard) {
+            let shard = self.shard(hash(keys[places[0] as usize])).read();
+            for place in places {
+                let key = keys[*place as usize];
+                let found = shard.find(hash(key), key);
+                read(*place as usize, found.map(|number| &shard.entry(number).1));
+            }
+        }
+    }
+
+    /// Changes the entry of each key, shard by shard under the exclusive guard; `write` gets the key's place in `keys`. A
+    /// key that is there several times comes in its order.
+    pub(crate) fn write_each(&self, keys: &[K], mut write: impl FnMut(usize, Option<&mut V>)) {
+        let by_shard = Self::by_shard(keys);
+        for places in Self::runs(keys, &by_shard) {
+            let mut shard = self.shard(hash(keys[places[0] as usize])).write();
+            for place in places {
+                let key = keys[*place as usize];
+                let found = shard.find(hash(key), key);
+                write(*place as usize, found.map(|number| &mut shard.entry_mut(number).1));
+            }
+        }
+    }
+
     /// Adds an entry; an existing one stays and the answer is false.
     pub(crate) fn insert_new(&self, key: K, value: V) -> bool {
         let hash = hash(key);
@@ -116,10 +160,40 @@ impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         }
     }
 
+    /// The places in `keys`, those of one shard together and in their order: counted, not compared.
+    fn by_shard(keys: &[K]) -> Vec<u32> {
+        let mut next = [0_u32; SHARDS];
+        for key in keys {
+            next[Self::shard_of(hash(*key))] += 1;
+        }
+        let mut begin = 0;
+        for next in &mut next {
+            begin += std::mem::replace(next, begin);
+        }
+        let mut by_shard = vec![0; keys.len()];
+        for (place, key) in (0..).zip(keys) {
+            let next = &mut next[Self::shard_of(hash(*key))];
+            by_shard[*next as usize] = place;
+            *next += 1;
+        }
+        by_shard
+    }
+
+    /// What is done under one guard: places of one shard, not too many.
+    fn runs<'p>(keys: &'p [K], by_shard: &'p [u32]) -> impl Iterator<Item = &'p [u32]> {
+        let shard = |place: &u32| Self::shard_of(hash(keys[*place as usize]));
+        by_shard
+            .chunk_by(move |one, other| shard(one) == shard(other))
+            .flat_map(|places| places.chunks(UNDER_ONE_GUARD))
+    }
+
     fn shard(&self, hash: u64) -> &RwLock<Shard<K, V>> {
+        &self.0[Self::shard_of(hash)]
+    }
+
+    fn shard_of(hash: u64) -> usize {
         // The table inside uses the low bits for the bucket and the top seven for the tag: these are others.
-        let index = usize::try_from((hash >> 32) % SHARDS as u64).expect("below SHARDS");
-        &self.0[index]
+        usize::try_from((hash >> 32) % SHARDS as u64).expect("below SHARDS")
     }
 }
 
@@ -250,6 +324,38 @@ mod tests {
             place = map.walk_mut(from, |id, value| *value = id + 1);
         }
         assert!(walked(&map).iter().all(|(id, value)| *value == id + 1));
+    }
+
+    #[test]
+    fn many_keys_are_read_and_changed_in_their_order() {
+        let map = ShardedMap::new();
+        for id in 0..5_000_u64 {
+            map.insert_new(id, Vec::new());
+        }
+        // Every third key is unknown, one comes far more often than one guard is held for, and some twice.
+        let keys: Vec<u64> = (0..10_000).map(|n| if n % 10 == 0 { 7 } else { n * 7 % 7_500 }).collect();
+        let mut met = vec![0; keys.len()];
+        map.write_each(&keys, |place, value| {
+            met[place] += 1;
+            assert_eq!(value.is_some(), keys[place] < 5_000);
+            value.into_iter().for_each(|value: &mut Vec<usize>| value.push(place));
+        });
+        assert!(met.iter().all(|times| *times == 1));
+        map.read_each(&keys, |place, value| {
+            met[place] += 1;
+            let expected = keys.iter().enumerate().filter(|(_, key)| **key == keys[place]);
+            let expected: Vec<usize> = expected.map(|(place, _)| place).collect();
+            assert_eq!(value, (keys[place] < 5_000).then_some(&expected));
+        });
+        assert!(met.iter().all(|times| *times == 2));
+        let grouped: Vec<(u64, u32)> =
+            map.grouped(&keys).into_iter().map(|place| (keys[place as usize], place)).collect();
+        let mut once: Vec<&[(u64, u32)]> = grouped.chunk_by(|one, other| one.0 == other.0).collect();
+        assert!(once.iter().all(|places| places.is_sorted()));
+        once.sort_unstable();
+        assert!(once.windows(2).all(|pair| pair[0][0].0 < pair[1][0].0), "a key is in one place");
+        assert_eq!(grouped.len(), keys.len());
+        map.read_each(&[], |_, _| panic!("there is nothing to read"));
     }
 
     /// Against a plain map, with enough entries in one shard for several chunks.

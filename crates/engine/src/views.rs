@@ -154,7 +154,8 @@ impl<T> Answer<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaymentReceipt {
     pub id: PaymentId,
-    pub payment: Payment,
+    /// Boxed since it was decided: a batch has thousands.
+    pub payment: Box<Payment>,
 }
 
 /// A funding with its id.

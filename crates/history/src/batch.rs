@@ -111,9 +111,6 @@ impl<'h> Batch<'h> {
             self.stage(wallet, EntryKey { lsn: lsn.get(), item }, &line)
         })?;
         let entries = self.writer.staged.len() - before;
-        for _ in 0..entries {
-            self.history.pace.step(&mut self.done);
-        }
         self.watermark.count(lsn, payload, entries as u64);
         self.records += 1;
         Ok(())
@@ -121,6 +118,7 @@ impl<'h> Batch<'h> {
 
     fn stage(&mut self, wallet: WalletId, key: EntryKey, line: &Line<'_>) -> Result<(), Error> {
         let head = self.head(wallet)?.advance(line);
+        self.history.pace.step(&mut self.done, 1);
         let Writer { heads, staged, values, .. } = &mut *self.writer;
         heads.insert(wallet, head);
         encode_value(line, head, values);

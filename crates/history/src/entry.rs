@@ -1,7 +1,7 @@
 //! A line of a wallet's statement, as queries return it and as the index keeps it.
 //!
-//! Key in the index: wallet id (16 bytes, big-endian), then Lsn and item index inverted, so that a forward scan behind
-//! the wallet's id goes from the newest entry to the oldest. Value: kind, rail and status as one byte each, then
+//! Key of a row in the index: wallet id (16 bytes, big-endian), then Lsn and item index of the row's oldest entry inverted,
+//! so that a forward scan behind the wallet's id goes from the newest row to the oldest. Value of an entry: kind, rail and status as one byte each, then
 //! numbers as varints, then the counterparty; 30 to 40 bytes for a usual payment.
 
 use ledger::{Amount, Rail, Timestamp, WalletId};

@@ -16,6 +16,7 @@
 
 mod balances;
 mod batch;
+mod bundle;
 mod directory;
 mod disputes;
 mod entry;

@@ -28,9 +28,9 @@ impl Pace {
         self.hurries.store(hurries, Ordering::Relaxed);
     }
 
-    /// One more entry was worked on; `done` counts them for the calling thread.
-    pub(crate) fn step(&self, done: &mut u32) {
-        *done += 1;
+    /// `entries` more were worked on; `done` counts them for the calling thread.
+    pub(crate) fn step(&self, done: &mut u32, entries: u32) {
+        *done += entries;
         if *done >= STEP {
             *done = 0;
             if !self.hurries.load(Ordering::Relaxed) {

@@ -5,7 +5,7 @@
 //! watermark, which makes the watermark the judge of what is in the index. One keyspace holds both, so that no crash can
 //! part them. Nothing is ever removed or cleared.
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use ledger::WalletId;
 
+use crate::bundle;
 use crate::entry::{EntryKey, Head, KEY_BYTES, decode_key, decode_value, encode_key};
 use crate::priority::Pace;
 use crate::recent::Recent;
@@ -35,7 +36,19 @@ const RUNS_MAX: u8 = 16;
 const WORKER_THREADS: usize = 1;
 
 /// Entries of a wallet, newest first.
-pub(crate) type Scan = Box<dyn Iterator<Item = Result<(EntryKey, fjall::Slice), Error>>>;
+pub(crate) type Scan = Box<dyn Iterator<Item = Result<(EntryKey, StoredValue), Error>>>;
+
+/// The value of an entry in the row that it lies in.
+pub(crate) struct StoredValue {
+    row: fjall::Slice,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for StoredValue {
+    fn as_ref(&self) -> &[u8] {
+        &self.row[self.range.clone()]
+    }
+}
 
 /// Sorted storage of entries.
 pub(crate) trait Table: Send + Sync + 'static {
@@ -103,31 +116,60 @@ impl Table for FjallTable {
         let mut ingestion = self.rows.start_ingestion().map_err(failed("write"))?;
         ingestion.write(WATERMARK_KEY, run.watermark().encode()).map_err(failed("write"))?;
         let mut done = 0;
-        for (wallet, key, value) in run.sorted() {
-            self.pace.step(&mut done);
-            ingestion.write(&encode_key(wallet, key)[..], value).map_err(failed("write"))?;
-        }
+        run.for_each_row(|wallet, oldest, entries, row| {
+            self.pace.step(&mut done, entries);
+            ingestion.write(&encode_key(wallet, oldest)[..], row).map_err(failed("write"))
+        })?;
         ingestion.finish().map_err(failed("write"))
     }
 
     fn head(&self, wallet: WalletId) -> Result<Option<Head>, Error> {
         let newest = self.scan(wallet, EntryKey::MAX).next().transpose()?;
-        newest.map(|(_, value)| Ok(decode_value(&value)?.head)).transpose()
+        newest.map(|(_, value)| Ok(decode_value(value.as_ref())?.head)).transpose()
     }
 
     fn scan(&self, wallet: WalletId, before: EntryKey) -> Scan {
         let newest = encode_key(wallet, before);
         let oldest = encode_key(wallet, EntryKey::MIN);
         let rows = self.rows.range::<[u8; KEY_BYTES], _>((Bound::Excluded(newest), Bound::Included(oldest)));
-        Box::new(rows.map(|row| {
-            let (key, value) = row.into_inner().map_err(failed("read"))?;
-            let (_, key) = decode_key(&key)?;
-            Ok((key, value))
-        }))
+        let rows = rows.map(|row| row.into_inner().map_err(failed("read")));
+        Box::new(Entries { rows, before, row: None, places: Vec::new() })
     }
 
     fn bytes(&self) -> u64 {
         self.rows.disk_space()
+    }
+}
+
+/// Takes rows of a wallet apart, the newest first.
+struct Entries<R> {
+    rows: R,
+    /// A row goes by its oldest entry: the first one that is met may hold newer ones than are asked for.
+    before: EntryKey,
+    row: Option<fjall::Slice>,
+    /// What is left of the row, oldest first.
+    places: Vec<(EntryKey, Range<usize>)>,
+}
+
+impl<R: Iterator<Item = Result<(fjall::Slice, fjall::Slice), Error>>> Iterator for Entries<R> {
+    type Item = Result<(EntryKey, StoredValue), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            while let (Some(row), Some((key, range))) = (&self.row, self.places.pop()) {
+                if key < self.before {
+                    return Some(Ok((key, StoredValue { row: row.clone(), range })));
+                }
+            }
+            let opened = self.rows.next()?.and_then(|(key, row)| {
+                let (_, oldest) = decode_key(&key)?;
+                Ok((bundle::places(oldest, &row)?, row))
+            });
+            match opened {
+                Ok((places, row)) => (self.places, self.row) = (places, Some(row)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
     }
 }
 
@@ -151,7 +193,7 @@ struct Kept {
 
 impl CompactionFilter for Kept {
     fn filter_item(&mut self, _: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
-        self.pace.step(&mut self.done);
+        self.pace.step(&mut self.done, 1);
         Ok(Verdict::Keep)
     }
 }

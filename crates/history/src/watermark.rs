@@ -4,7 +4,7 @@ use wal::Lsn;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Of the layout of keys, values and of this row. An index of another version is set aside and rebuilt.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const BYTES: usize = 1 + 5 * 8;
 
 /// State of the index: everything of the records below `next` is in it, and nothing of those at or above.
@@ -86,6 +86,6 @@ mod tests {
         }
         assert_eq!(Watermark::decode(&[]), Err(Unreadable::Length));
         assert_eq!(Watermark::decode(&[&bytes[..], &[0]].concat()), Err(Unreadable::Length));
-        assert_eq!(Watermark::decode(&[2]), Err(Unreadable::Version(2)));
+        assert_eq!(Watermark::decode(&[1]), Err(Unreadable::Version(1)));
     }
 }

@@ -69,7 +69,7 @@ impl Engine {
         match reply {
             Reply::Payment(lsn, payment) => {
                 let id = self.0.shared.payment_id(lsn.get(), 0);
-                let receipt = PaymentReceipt { id, payment: *payment };
+                let receipt = PaymentReceipt { id, payment };
                 Ok(Undelivered::new(Answer::first(receipt), delivery))
             }
             reply => {
@@ -106,7 +106,7 @@ impl Engine {
         };
         match reply {
             Reply::Preview(payment) => Ok(*payment),
-            Reply::Replay(place) => self.0.reads.payment(place).await.map(|receipt| receipt.payment),
+            Reply::Replay(place) => self.0.reads.payment(place).await.map(|receipt| *receipt.payment),
             reply => unexpected(&reply),
         }
     }

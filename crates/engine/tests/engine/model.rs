@@ -122,7 +122,7 @@ impl Story {
                 let tried = self.node().run(self.node().engine.dry_run(&caller.caller, pay.clone()));
                 let outcome = self.node().run(self.node().engine.pay(&caller.caller, pay));
                 match (&tried, &outcome) {
-                    (Ok(tried), Ok(answer)) => assert_eq!(tried, &answer.value.payment),
+                    (Ok(tried), Ok(answer)) => assert_eq!(tried, &*answer.value.payment),
                     (tried, outcome) => assert_eq!(tried.as_ref().err(), outcome.as_ref().err()),
                 }
                 self.check_payment(&expected, outcome)

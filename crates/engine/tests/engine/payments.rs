@@ -49,7 +49,7 @@ fn a_payment_moves_amount_and_fee_and_is_found_by_both_sides() {
     let tried = node.run(node.engine.dry_run(&scene.alice.caller, command.clone())).expect("affordable");
     assert_eq!(node.available(&scene.alice), amount("100"), "trying moves nothing");
     let receipt = scene.pay(command).expect("paid").value;
-    assert_eq!(receipt.payment, tried);
+    assert_eq!(*receipt.payment, tried);
     assert_eq!((receipt.payment.fee, receipt.payment.total_debited()), (amount("0.04"), amount("10.04")));
     assert_eq!(receipt.payment.balance_after.available, amount("89.96"));
     assert_eq!((node.available(&scene.alice), node.available(&scene.bob)), (amount("89.96"), amount("10")));

@@ -79,7 +79,7 @@ impl Story {
             assert_eq!((&again.value, again.replayed), (receipt, true), "{number}");
             let command = pay_keyed(&self.alice, self.bob.wallet, "1", &number.to_string(), number);
             let tried = node.run(node.engine.dry_run(&self.alice.caller, command)).expect("answered");
-            assert_eq!(tried, receipt.payment);
+            assert_eq!(tried, *receipt.payment);
             assert_eq!(denial(self.pay_again(node, number, number + 1)), Denial::KeyConflict);
         }
         let funded =

@@ -51,7 +51,7 @@ impl Verdict<'_> {
     }
 
     fn check_told(&self, told: &Told, books: &Books, payments: &HashMap<PaymentId, &Payment>) {
-        let is_there = |receipt: &PaymentReceipt| payments.get(&receipt.id) == Some(&&receipt.payment);
+        let is_there = |receipt: &PaymentReceipt| payments.get(&receipt.id) == Some(&&*receipt.payment);
         let (sink, source) = (&self.recording.cast.sink, &self.recording.cast.source);
         let holds = match told {
             Told::Paid(_, receipt) => is_there(receipt),

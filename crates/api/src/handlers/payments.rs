@@ -432,7 +432,8 @@ mod tests {
 
     #[test]
     fn what_was_claimed_back_stands_behind_the_payment() {
-        let receipt = Transaction::Payment(PaymentReceipt { id: PaymentId::from_raw(9), payment: payment() });
+        let receipt =
+            Transaction::Payment(PaymentReceipt { id: PaymentId::from_raw(9), payment: payment().into() });
         let shown = |claim: Option<&ClaimView>| {
             let mut writer = Writer::new(640, AmountStyle::Number);
             writer.object(|w| transaction(w, &receipt, Audience::Payer, claim));

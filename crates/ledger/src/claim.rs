@@ -225,15 +225,7 @@ impl Claim {
             }
             ClaimStep::Opened { by, set_aside } => {
                 assert!(self.dispute.is_none(), "record {position} opens a second dispute");
-                self.dispute = Some(Box::new(Dispute {
-                    opened: position,
-                    last: position,
-                    status: DisputeStatus::Open,
-                    by,
-                    set_aside,
-                    evidence: 0,
-                    evidence_bytes: 0,
-                }));
+                self.dispute = Some(Box::new(Dispute::begun(by, set_aside, position)));
             }
             ClaimStep::Evidence { bytes } => self.disputed(position).add(bytes, position),
             ClaimStep::Moved { to, released, .. } => self.disputed(position).go_on(to, released, position),
@@ -249,6 +241,23 @@ impl Claim {
 }
 
 impl Dispute {
+    /// The dispute as the record at `position` opens it.
+    pub fn opened(fact: &DisputeOpened, position: Position) -> Dispute {
+        Dispute::begun(fact.by, fact.set_aside, position)
+    }
+
+    fn begun(by: Party, set_aside: Amount, position: Position) -> Dispute {
+        Dispute {
+            opened: position,
+            last: position,
+            status: DisputeStatus::Open,
+            by,
+            set_aside,
+            evidence: 0,
+            evidence_bytes: 0,
+        }
+    }
+
     fn add(&mut self, bytes: u32, position: Position) {
         self.evidence = self.evidence.saturating_add(1);
         self.evidence_bytes = self.evidence_bytes.saturating_add(bytes);

@@ -178,7 +178,7 @@ impl Engine {
     /// Bytes of evidence that [`Self::dispute`] would read now.
     pub async fn evidence_bytes(&self, asker: Asker<'_>, id: DisputeId) -> Result<u32, Refusal> {
         let (position, opened, _) = self.disputed(asker, id).await?;
-        let (_, dispute, _) = self.as_seen(position, &opened)?;
+        let (_, dispute, _) = self.as_seen(position, &opened);
         Ok(dispute.evidence_bytes)
     }
 
@@ -207,7 +207,7 @@ impl Engine {
                 let Fact::DisputeOpened(opened) = self.reads().fact(entry.lsn).await? else {
                     return Err(Refusal::Damaged);
                 };
-                let (view, _, at) = self.as_seen(Position::new(entry.lsn), &opened)?;
+                let (view, _, at) = self.as_seen(Position::new(entry.lsn), &opened);
                 decided = decided.max(at);
                 looked += 1;
                 if filter.status.is_none_or(|status| status == view.status) {

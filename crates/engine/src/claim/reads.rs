@@ -28,7 +28,7 @@ impl Engine {
         position: Position,
         opened: &DisputeOpened,
     ) -> Result<(DisputeView, Dispute), Refusal> {
-        let (view, dispute, decided) = self.as_seen(position, opened)?;
+        let (view, dispute, decided) = self.as_seen(position, opened);
         self.delivered(decided).await?;
         Ok((view, dispute))
     }
@@ -38,18 +38,18 @@ impl Engine {
         &self,
         position: Position,
         opened: &DisputeOpened,
-    ) -> Result<(DisputeView, Dispute, Position), Refusal> {
+    ) -> (DisputeView, Dispute, Position) {
         let shared = self.shared();
         let of = |claim: &Claim| claim.dispute.as_deref().map(|dispute| (dispute.clone(), claim.decided));
         let seen = shared.claims.read(opened.terms.position(), of).flatten();
-        // Its opening is in the log and delivered, so its owner knows of it.
-        let (dispute, decided) =
-            seen.filter(|(dispute, _)| dispute.opened == position).ok_or(Refusal::Damaged)?;
+        // A record can be delivered a moment before its owner, who appended it, has folded it in.
+        let (dispute, decided) = seen.unwrap_or_else(|| (Dispute::opened(opened, position), position));
+        assert_eq!(dispute.opened, position, "a payment is disputed once");
         let mut view = opened_view(shared, position, opened);
         view.status = dispute.status;
         view.set_aside = dispute.set_aside;
         view.evidence = dispute.evidence;
-        Ok((view, dispute, decided))
+        (view, dispute, decided)
     }
 
     /// Everything that was said about a dispute. At most one record per piece of evidence and move is read.

@@ -7,6 +7,7 @@
 
 mod actors;
 mod batches;
+mod claim_crash;
 mod crash;
 mod directory;
 mod disputes;

@@ -5,7 +5,8 @@ use ledger::{Denial, Party as Side, PayCommand, PaymentState, WalletStatus};
 use wal::testing::MemoryStorage;
 
 use crate::harness::{
-    Market, Node, Party, Setup, amount, batch, batch_item, denial, external, fund, key, page, pay, refund_of,
+    Market, Node, Party, Setup, amount, batch, batch_item, denial, eventually, external, fund, key, page,
+    pay, pay_keyed, refund_of,
 };
 
 struct Scene {
@@ -196,6 +197,32 @@ fn a_key_belongs_to_its_payment_and_is_answered_again() {
     let node = scene.setup.start();
     let again = refund(&node, keyed(first, "4", 1)).expect("answered after a restart");
     assert!(again.replayed && again.value == answer.value);
+    node.kill();
+}
+
+/// The key of a refund is found again once it is on disk, under its payment and no other.
+#[test]
+fn a_key_is_answered_again_from_disk() {
+    let setup = Setup::new(MemoryStorage::new()).with_keys_on_disk(8);
+    let node = setup.start();
+    let (alice, bob) = (node.party("alice"), node.party("bob"));
+    node.run(node.engine.fund(&alice.caller, fund(&alice, "100"))).expect("funded");
+    let pay =
+        || node.run(node.engine.pay(&alice.caller, pay(&alice, bob.wallet, "10"))).expect("paid").value.id;
+    let (first, second) = (pay(), pay());
+    let refund = |payment| {
+        let command = RefundPayment { key: key("r-1", 1), ..refund_of(payment, "1") };
+        node.run(node.engine.refund(Asker::Agent(&bob.caller), command)).expect("an answer")
+    };
+    let answer = refund(first);
+    for number in 0..64 {
+        let command = pay_keyed(&alice, bob.wallet, "0.01", &number.to_string(), 1);
+        node.run(node.engine.pay(&alice.caller, command)).expect("paid");
+    }
+    eventually("the key moves to disk", || node.engine.gauges().keys_in_memory < 9);
+    let again = refund(first);
+    assert!(again.replayed && again.value == answer.value);
+    assert!(!refund(second).replayed);
     node.kill();
 }
 

@@ -11,8 +11,9 @@ use std::{
 
 use journal::{Encode, RowRef, Scratch};
 use ledger::{
-    AgentId, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service, ServiceChanged,
-    ServiceId, Standing, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register, decide_verified,
+    AgentId, CallTerms, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service,
+    ServiceChanged, ServiceId, Standing, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register,
+    decide_verified,
 };
 use parking_lot::{Mutex, RwLock};
 use wal::{Lsn, Refused};
@@ -106,23 +107,17 @@ impl Services {
 
     /// For the commit stream: a call has ended.
     pub(crate) fn saw(&self, ended: &TokenEnded, position: Position) {
-        let mut state = self.state.lock();
-        let of_service = |state: &ServicesState| {
-            let service = state.services.get(&ended.terms.service);
-            service.map_or_else(Standing::default, |service| Standing::of(&service.trust))
-        };
-        let before = of_service(&state);
-        state.saw(ended, position);
-        let after = of_service(&state);
-        if before != after {
-            let standing = state.standings.entry(ended.terms.provider).or_default();
-            *standing = standing.with(before, after);
-        }
+        self.state.lock().standing_changes(ended.terms.service, |state| state.saw(ended, position));
     }
 
     /// The score of an agent as a provider: from calls whose ends are durable.
     pub(crate) fn score_of(&self, agent: AgentId) -> u8 {
         self.state.lock().standings.get(&agent).copied().unwrap_or_default().score()
+    }
+
+    /// For the commit stream: a dispute about a settled call was resolved with a refund.
+    pub(crate) fn refunded(&self, call: &CallTerms, position: Position) {
+        self.state.lock().standing_changes(call.service, |state| state.refunded(call, position));
     }
 
     /// Registers a service. `found` was found where the request arrived and is looked at after the key.
@@ -286,11 +281,37 @@ impl ServicesState {
         true
     }
 
+    /// A dispute about a call that was resolved with a refund at `position`, in log order; false when no record made its
+    /// service.
+    pub(crate) fn refunded(&mut self, call: &CallTerms, position: Position) -> bool {
+        let Some(service) = self.services.get_mut(&call.service) else { return false };
+        if service.refunded(call, position) {
+            self.moved.insert(service.id);
+        }
+        true
+    }
+
     /// Services that differ between two states; for the audit.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let ids: BTreeSet<_> = self.services.keys().chain(other.services.keys()).collect();
         let differing = ids.into_iter().filter(|id| self.services.get(id) != other.services.get(id));
         differing.map(|id| format!("{id} differs between the replay and the snapshot")).collect()
+    }
+
+    /// Lets `change` change what is known of a service's calls, and with it how its provider stands.
+    fn standing_changes(&mut self, service: ServiceId, change: impl FnOnce(&mut Self) -> bool) {
+        let standing = |state: &Self| {
+            let service = state.services.get(&service);
+            service.map(|service| (service.provider, Standing::of(&service.trust)))
+        };
+        let before = standing(self);
+        change(self);
+        if let (Some((provider, before)), Some((_, after))) = (before, standing(self))
+            && before != after
+        {
+            let standing = self.standings.entry(provider).or_default();
+            *standing = standing.with(before, after);
+        }
     }
 
     fn conclude(

@@ -240,7 +240,8 @@ static ROUTES: [Route; 50] = [
     )
     .agent(Scopes::PAY)
     .success(201),
-    post("/v1/ops/services/{service_id}/verify", VerifyService, "Marks a service as verified").admin(),
+    post("/v1/ops/services/{service_id}/verify", VerifyService, "Marks a service as verified, or no longer")
+        .admin(),
     post(
         "/v1/services/{service_id}/verify",
         ProveService,

@@ -175,6 +175,11 @@ fn what_a_url_costs_is_told_with_unverified_services_marked() {
     assert_eq!(sorted.at("/services/0/verified"), true);
     assert!(sorted.at("/services/0/warning").is_null());
     assert_eq!(sorted.at("/services/1/verified"), false);
+    // An operator that was deceived takes its word back.
+    let path = format!("/v1/ops/services/{}/verify", first.text("/id"));
+    let taken_back = node.send(&Request::post(path, r#"{"verified":false}"#).bearer(ADMIN_TOKEN)).expect(200);
+    assert_eq!(taken_back.document().at("/verified"), false);
+    verify_as_operator(&node, first.text("/id")).expect(200);
     assert_eq!(
         sorted.text("/services/0/authorize/path"),
         format!("/v1/services/{}/authorize", first.text("/id"))

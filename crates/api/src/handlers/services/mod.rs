@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use self::request::NewService;
-use super::{history::limit, nothing, payments::boolean};
+use super::{history::limit, payments::boolean};
 use crate::{
     dispatch::Call,
     errors::Problem,
@@ -122,11 +122,11 @@ pub(crate) async fn deactivate(call: &Call<'_>) -> Result<Reply, Problem> {
     Ok(Reply::empty(StatusCode::NO_CONTENT))
 }
 
-/// `POST /v1/ops/services/{service_id}/verify`: by an operator who has looked at the provider.
+/// `POST /v1/ops/services/{service_id}/verify`: by an operator who has looked at the provider, or has been deceived by it.
 pub(crate) async fn verify(call: &Call<'_>) -> Result<Reply, Problem> {
     let id = found(call)?.id;
-    nothing(call.json(), call.headers)?;
-    let view = call.engine.verify_service(id, true, call.at).await?;
+    let verified = request::judgement(call.json(), call.headers)?;
+    let view = call.engine.verify_service(id, verified, call.at).await?;
     Ok(Reply::json(StatusCode::OK, service(call, &view)))
 }
 

@@ -222,7 +222,18 @@ static ROUTES: [Route; 50] = [
         .success(201),
     get("/v1/services", ListServices, "Active services; at most five seconds old")
         .agent(Scopes::READ)
-        .parameters(&["category", "verified", "q", "provider", "sort", "limit", "offset"]),
+        .parameters(&[
+            "category",
+            "verified",
+            "q",
+            "provider",
+            "sort",
+            "created_after",
+            "created_before",
+            "limit",
+            "offset",
+            "cursor",
+        ]),
     get("/v1/services/{service_id}", ReadService, "One service, by id or slug").agent(Scopes::READ),
     patch("/v1/services/{service_id}", ChangeService, "Changes what is sent about one's own service")
         .agent(Scopes::PROVIDE),

@@ -106,16 +106,22 @@ impl Services {
 
     /// For the commit stream: a call has ended.
     pub(crate) fn saw(&self, ended: &TokenEnded, position: Position) {
-        let mut state = self.state.lock();
-        let of_service = |state: &ServicesState| {
-            let service = state.services.get(&ended.terms.service);
-            service.map_or_else(Standing::default, |service| Standing::of(&service.trust))
+        self.moves_trust(ended.terms.service, |state| state.saw(ended, position));
+    }
+
+    /// Carries out what may move the score of a service, and moves that of its provider with it.
+    fn moves_trust(&self, id: ServiceId, change: impl FnOnce(&mut ServicesState) -> bool) {
+        let part = |state: &ServicesState| {
+            let service = state.services.get(&id)?;
+            Some((service.provider, Standing::of(&service.trust)))
         };
-        let before = of_service(&state);
-        state.saw(ended, position);
-        let after = of_service(&state);
-        if before != after {
-            let standing = state.standings.entry(ended.terms.provider).or_default();
+        let mut state = self.state.lock();
+        let before = part(&state);
+        change(&mut state);
+        if let (Some((provider, before)), Some((_, after))) = (before, part(&state))
+            && before != after
+        {
+            let standing = state.standings.entry(provider).or_default();
             *standing = standing.with(before, after);
         }
     }

@@ -47,6 +47,8 @@ pub enum Auth {
     None,
     /// A runtime key with the route's scope, or an owner key.
     Agent,
+    /// The same, or the operator token.
+    AgentOrAdmin,
     /// An owner key.
     Owner,
     /// The operator token.
@@ -59,6 +61,7 @@ impl Auth {
         match self {
             Self::None => "none",
             Self::Agent => "runtime_or_owner",
+            Self::AgentOrAdmin => "runtime_owner_or_admin",
             Self::Owner => "owner",
             Self::Admin => "admin",
         }
@@ -132,6 +135,15 @@ pub(crate) enum Operation {
     PayBatch,
     ListPayments,
     ReadPayment,
+    RefundPayment,
+    OpenDispute,
+    ListDisputes,
+    ReadDispute,
+    AddEvidence,
+    WithdrawDispute,
+    ListAllDisputes,
+    ReviewDispute,
+    ResolveDispute,
     RegisterService,
     ListServices,
     ReadService,
@@ -170,7 +182,7 @@ pub fn routes() -> &'static [Route] {
     &ROUTES
 }
 
-static ROUTES: [Route; 55] = [
+static ROUTES: [Route; 64] = [
     post(
         "/v1/agents",
         CreateAgent,
@@ -245,12 +257,66 @@ static ROUTES: [Route; 55] = [
     ),
     get("/v1/payments/{payment_id}", ReadPayment, "One payment or funding, for its payer or payee")
         .agent(Scopes::READ),
+    post(
+        "/v1/payments/{payment_id}/refund",
+        RefundPayment,
+        "Gives a payment back, wholly or in part; the fee stays",
+    )
+    .agent_or_admin(Scopes::PAY)
+    .success(201),
+    post("/v1/disputes", OpenDispute, "Opens a dispute about a payment, once")
+        .agent(Scopes::PAY)
+        .success(201),
+    get("/v1/disputes", ListDisputes, "Disputes of the agent on either side, newest first")
+        .agent(Scopes::READ)
+        .parameters(&["status", "role", "created_after", "created_before", "limit", "cursor"]),
+    get(
+        "/v1/disputes/{dispute_id}",
+        ReadDispute,
+        "One dispute with its evidence and history, for its parties",
+    )
+    .agent_or_admin(Scopes::READ),
+    post(
+        "/v1/disputes/{dispute_id}/evidence",
+        AddEvidence,
+        "Adds evidence to a dispute that is not resolved",
+    )
+    .agent_or_admin(Scopes::PAY)
+    .large_body()
+    .success(201),
+    post("/v1/disputes/{dispute_id}/withdraw", WithdrawDispute, "Drops a dispute before it is reviewed")
+        .agent(Scopes::PAY),
+    get("/v1/ops/disputes", ListAllDisputes, "All disputes, newest first").admin().parameters(&[
+        "status",
+        "created_after",
+        "created_before",
+        "limit",
+        "cursor",
+    ]),
+    post("/v1/ops/disputes/{dispute_id}/review", ReviewDispute, "Takes a dispute up").admin(),
+    post(
+        "/v1/ops/disputes/{dispute_id}/resolve",
+        ResolveDispute,
+        "Ends a dispute: refunds the payer or denies the claim",
+    )
+    .admin(),
     post("/v1/services", RegisterService, "Registers a callable service with its price")
         .agent(Scopes::PROVIDE)
         .success(201),
     get("/v1/services", ListServices, "Active services; at most five seconds old")
         .agent(Scopes::READ)
-        .parameters(&["category", "verified", "q", "provider", "sort", "limit", "offset"]),
+        .parameters(&[
+            "category",
+            "verified",
+            "q",
+            "provider",
+            "sort",
+            "created_after",
+            "created_before",
+            "limit",
+            "offset",
+            "cursor",
+        ]),
     get("/v1/services/{service_id}", ReadService, "One service, by id or slug").agent(Scopes::READ),
     patch("/v1/services/{service_id}", ChangeService, "Changes what is sent about one's own service")
         .agent(Scopes::PROVIDE),
@@ -268,7 +334,8 @@ static ROUTES: [Route; 55] = [
     )
     .agent(Scopes::PAY)
     .success(201),
-    post("/v1/ops/services/{service_id}/verify", VerifyService, "Marks a service as verified").admin(),
+    post("/v1/ops/services/{service_id}/verify", VerifyService, "Marks a service as verified, or no longer")
+        .admin(),
     post(
         "/v1/services/{service_id}/verify",
         ProveService,
@@ -382,6 +449,10 @@ impl Route {
 
     const fn agent(self, scope: Scopes) -> Self {
         Self { auth: Auth::Agent, rate: RateClass::Agent, scope, ..self }
+    }
+
+    const fn agent_or_admin(self, scope: Scopes) -> Self {
+        Self { auth: Auth::AgentOrAdmin, rate: RateClass::Agent, scope, ..self }
     }
 
     const fn owner(self) -> Self {
@@ -523,7 +594,7 @@ mod tests {
                 "{}: only POST, PUT and PATCH have a body",
                 label
             );
-            let needs_agent = matches!(route.auth, Auth::Agent | Auth::Owner);
+            let needs_agent = matches!(route.auth, Auth::Agent | Auth::AgentOrAdmin | Auth::Owner);
             assert_eq!(
                 route.rate == RateClass::Agent,
                 needs_agent,
@@ -532,7 +603,7 @@ mod tests {
             );
             assert_eq!(
                 route.scope != Scopes::NONE,
-                route.auth == Auth::Agent,
+                matches!(route.auth, Auth::Agent | Auth::AgentOrAdmin),
                 "{}: runtime keys need a scope",
                 label
             );

@@ -15,6 +15,7 @@ use wal::{Log, Lsn, ReplayError};
 
 use crate::{
     budget::Budgets,
+    claim::Claims,
     commit::position,
     directory::{Agents, apply_agent_fact, forget_keys, remember_agent_fact},
     keys::{GatherError, Keys},
@@ -67,6 +68,7 @@ pub(crate) struct Rebuilt {
     /// Tokens that replay saw end, and where.
     ended: VecDeque<(Position, Position)>,
     pub(crate) services: ServicesState,
+    pub(crate) claims: Claims,
     pub(crate) outages: Outages,
     pub(crate) totals: TotalsAt,
     pub(crate) records: u64,
@@ -157,6 +159,7 @@ impl Rebuilt {
             tokens: Tokens::default(),
             ended: VecDeque::new(),
             services: ServicesState::default(),
+            claims: Claims::default(),
             outages: Outages::default(),
             totals: TotalsAt::default(),
             records: 0,
@@ -231,6 +234,10 @@ impl Rebuilt {
                 self.saw(decided.max(posted));
                 self.budgets.restore(agent, *mandate, decided, posted);
             }
+            Row::Claim(payment, claim) => {
+                self.saw(claim.decided);
+                self.claims.insert(payment, claim);
+            }
             Row::Totals(totals, end) => {
                 self.totals.system = totals;
                 self.totals.end = Lsn::new(end.get());
@@ -292,6 +299,7 @@ impl Rebuilt {
                 {
                     self.budgets.spent(agent, spending, view.at(), lsn);
                 }
+                self.claimed(lsn, &view)?;
                 if view.kind() == Kind::TokenReserved { self.reserved(lsn, &view) } else { Ok(()) }
             }
             Owner::Directory(_) => self.directory(lsn, &view),
@@ -304,6 +312,20 @@ impl Rebuilt {
                 self.budgets.apply(&changed, position(lsn, 0));
                 Ok(())
             }
+        }
+    }
+
+    /// What a record says about a payment's refunds and dispute.
+    fn claimed(&mut self, lsn: Lsn, view: &View<'_>) -> Result<(), StartError> {
+        let place = position(lsn, 0);
+        if let Some(change) = view.claim_change() {
+            self.claims.apply(&change, place);
+        }
+        match view.refunded_call() {
+            Some(call) if !self.services.refunded(&call, place) => {
+                Err(StartError::Orphan { lsn, what: call.service.to_string() })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -456,6 +478,10 @@ pub struct Audit {
     /// Tokens that have not ended.
     pub open_tokens: u64,
     pub services: u64,
+    /// Payments of which something was claimed back.
+    pub claims: u64,
+    /// Disputes that have not ended.
+    pub open_disputes: u64,
     /// Sum of all wallets per currency.
     pub sums: Vec<(Currency, Amount)>,
     pub trial_balance: crate::views::TrialBalance,
@@ -475,7 +501,7 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
     let remember_from = if compares_keys { 0 } else { u64::MAX };
     let mut first = Rebuilt { remember_from, ..Rebuilt::empty(rules) };
     first.replay(log, log.begin(), &status, &mut |_| Ok(()))?;
-    let mut findings = first.registry.negative();
+    let mut findings = first.registry.unfounded(&first.claims.by_owner());
     findings.extend(first.registry.held_otherwise(&first.tokens.holds()));
     let mut snapshot = None;
     if let Some((mut second, generation)) = second {
@@ -491,6 +517,7 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
         findings.extend(agent_differences(&first.agents, &second.agents));
         findings.extend(first.tokens.differences(&second.tokens));
         findings.extend(first.services.differences(&second.services));
+        findings.extend(first.claims.differences(&second.claims));
         findings.extend(first.webhooks.differences(&second.webhooks));
         findings.extend(first.budgets.differences(&second.budgets));
         if first.outages.list() != second.outages.list() {
@@ -505,6 +532,8 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
         agents: first.agents.len() as u64,
         open_tokens: first.tokens.open_len(),
         services: first.services.len() as u64,
+        claims: first.claims.len() as u64,
+        open_disputes: first.claims.open_disputes(),
         sums: first.totals.wallets.clone(),
         trial_balance: first.totals.trial_balance(),
         snapshot,

@@ -1,7 +1,7 @@
 //! Rows of snapshots: the state of one owner each, in the same versioned shape as records.
 
 use ledger::{
-    Agent, AgentId, Amount, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Mandate, Outages,
+    Agent, AgentId, Amount, Claim, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Mandate, Outages,
     Position, Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletFields, WalletId, Webhook,
 };
 use rkyv::with::InlineAsBox;
@@ -10,7 +10,7 @@ use rkyv::{Archive, Serialize};
 use crate::archive::{OptionalText, access};
 use crate::policies::MandateRow;
 use crate::records::{ApiKeyRecord, StatusRecord};
-use crate::{Error, Scratch, check, decode, encode, kind, policies, services, tokens, webhooks};
+use crate::{Error, Scratch, check, claims, decode, encode, kind, policies, services, tokens, webhooks};
 
 /// One row, owned.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -29,6 +29,8 @@ pub enum Row {
     Webhook(Box<Webhook>),
     /// What an agent's wallets may spend together; the positions of its last change and of the last record counted.
     Budget(AgentId, Box<Mandate>, Position, Position),
+    /// What is claimed back of the payment at a position.
+    Claim(Position, Claim),
 }
 
 /// One row, borrowed from the state that it describes.
@@ -43,6 +45,7 @@ pub enum RowRef<'a> {
     Outages(&'a Outages),
     Webhook(&'a Webhook),
     Budget(AgentId, &'a Mandate, Position, Position),
+    Claim(Position, &'a Claim),
 }
 
 impl Row {
@@ -59,6 +62,7 @@ impl Row {
             Row::Budget(agent, mandate, decided, posted) => {
                 RowRef::Budget(*agent, mandate, *decided, *posted)
             }
+            Row::Claim(payment, claim) => RowRef::Claim(*payment, claim),
         }
     }
 }
@@ -86,6 +90,7 @@ pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
         RowRef::Budget(agent, mandate, decided, posted) => {
             out.archive(kind::ROW_BUDGET, &policies::budget_row(agent, mandate, decided, posted));
         }
+        RowRef::Claim(payment, claim) => out.archive(kind::ROW_CLAIM, &claims::claim_row(payment, claim)),
     }
 }
 
@@ -122,6 +127,9 @@ pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
         kind::ROW_BUDGET => {
             let (agent, mandate, decided, posted) = policies::budget(byte, access(byte, archive)?)?;
             Ok(Row::Budget(agent, Box::new(mandate), decided, posted))
+        }
+        kind::ROW_CLAIM => {
+            claims::claim(byte, access(byte, archive)?).map(|(payment, claim)| Row::Claim(payment, claim))
         }
         _ => Err(Error::UnknownKind { kind: byte }),
     }

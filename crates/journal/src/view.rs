@@ -4,11 +4,15 @@
 //! the ledger said when it decided: both post through [`ledger::Transfer`] and hash keys with [`ledger::KeyHash`].
 
 use ledger::{
-    Account, AgentId, Amount, Change, Currency, Fact, KeyHash, KeyScope, PolicyChanged, Position, Posting,
-    ServiceId, Spending, SystemAccount, Timestamp, Transfer, WalletId,
+    Account, AgentId, Amount, CallTerms, Change, ClaimChange, Currency, Fact, KeyHash, KeyScope,
+    PolicyChanged, Position, Posting, ServiceId, Spending, SystemAccount, Timestamp, Transfer, WalletId,
 };
 
 use crate::archive::access;
+use crate::claims::{
+    ArchivedDisputeMovedRecord, ArchivedDisputeOpenedRecord, ArchivedEvidenceAddedRecord,
+    ArchivedRefundRecord,
+};
 use crate::policies::{ArchivedAgentPolicyChangedRecord, ArchivedPolicyChangedRecord};
 use crate::records::{
     ArchivedAgentCreatedRecord, ArchivedFundingRecord, ArchivedItemRecord, ArchivedKeyAddedRecord,
@@ -19,7 +23,7 @@ use crate::records::{
 use crate::services::{ArchivedClockRecord, ArchivedServiceChangedRecord, ArchivedTrustChangedRecord};
 use crate::tokens::{ArchivedTokenEndedRecord, ArchivedTokenReservedRecord, ArchivedTokenSteppedRecord};
 use crate::webhooks::ArchivedWebhookChangedRecord;
-use crate::{Error, Kind, check, decode, kind, policies, services, tokens, webhooks};
+use crate::{Error, Kind, check, claims, decode, kind, policies, services, tokens, webhooks};
 
 /// A checked record, borrowed from its payload.
 #[derive(Copy, Clone)]
@@ -47,6 +51,10 @@ enum Body<'a> {
     WebhookChanged(&'a ArchivedWebhookChangedRecord<'a>),
     PolicyChanged(&'a ArchivedPolicyChangedRecord<'a>),
     AgentPolicyChanged(&'a ArchivedAgentPolicyChangedRecord<'a>),
+    Refund(Currency, &'a ArchivedRefundRecord<'a>),
+    DisputeOpened(Currency, &'a ArchivedDisputeOpenedRecord<'a>),
+    EvidenceAdded(Currency, &'a ArchivedEvidenceAddedRecord<'a>),
+    DisputeMoved(Currency, &'a ArchivedDisputeMovedRecord<'a>),
 }
 
 /// Who decided a record, and whose `decided` position it moves.
@@ -147,6 +155,22 @@ pub fn view(payload: &[u8]) -> Result<View<'_>, Error> {
             policies::check_agent_changed(record)?;
             Body::AgentPolicyChanged(record)
         }
+        Kind::Refund => {
+            let record = access(byte, archive)?;
+            Body::Refund(claims::check_refund(record)?, record)
+        }
+        Kind::DisputeOpened => {
+            let record = access(byte, archive)?;
+            Body::DisputeOpened(claims::check_opened(record)?, record)
+        }
+        Kind::EvidenceAdded => {
+            let record = access(byte, archive)?;
+            Body::EvidenceAdded(claims::check_evidence(record)?, record)
+        }
+        Kind::DisputeMoved => {
+            let record = access(byte, archive)?;
+            Body::DisputeMoved(claims::check_moved(record)?, record)
+        }
     };
     Ok(View { body })
 }
@@ -172,6 +196,10 @@ impl View<'_> {
             Body::WebhookChanged(_) => Kind::WebhookChanged,
             Body::PolicyChanged(_) => Kind::PolicyChanged,
             Body::AgentPolicyChanged(_) => Kind::AgentPolicyChanged,
+            Body::Refund(..) => Kind::Refund,
+            Body::DisputeOpened(..) => Kind::DisputeOpened,
+            Body::EvidenceAdded(..) => Kind::EvidenceAdded,
+            Body::DisputeMoved(..) => Kind::DisputeMoved,
         }
     }
 
@@ -197,6 +225,10 @@ impl View<'_> {
             Body::WebhookChanged(record) => agent(record.agent.to_native()),
             Body::PolicyChanged(record) => wallet(record.wallet.to_native()),
             Body::AgentPolicyChanged(record) => Owner::Budget(AgentId::from_raw(record.agent.to_native())),
+            Body::Refund(_, record) => Owner::Wallet(claims::owner(&record.terms)),
+            Body::DisputeOpened(_, record) => Owner::Wallet(claims::owner(&record.terms)),
+            Body::EvidenceAdded(_, record) => Owner::Wallet(claims::owner(&record.terms)),
+            Body::DisputeMoved(_, record) => Owner::Wallet(claims::owner(&record.terms)),
         }
     }
 
@@ -221,7 +253,30 @@ impl View<'_> {
             Body::WebhookChanged(record) => record.at.to_native(),
             Body::PolicyChanged(record) => record.at.to_native(),
             Body::AgentPolicyChanged(record) => record.at.to_native(),
+            Body::Refund(_, record) => record.at.to_native(),
+            Body::DisputeOpened(_, record) => record.at.to_native(),
+            Body::EvidenceAdded(_, record) => record.at.to_native(),
+            Body::DisputeMoved(_, record) => record.at.to_native(),
         })
+    }
+
+    /// What the record does to the claim that it is about; `None` for everything but refunds and disputes.
+    pub fn claim_change(&self) -> Option<ClaimChange> {
+        match self.body {
+            Body::Refund(currency, record) => Some(claims::refund_change(currency, record)),
+            Body::DisputeOpened(currency, record) => Some(claims::opened_change(currency, record)),
+            Body::EvidenceAdded(currency, record) => Some(claims::evidence_change(currency, record)),
+            Body::DisputeMoved(currency, record) => Some(claims::moved_change(currency, record)),
+            _ => None,
+        }
+    }
+
+    /// The settled call whose dispute this record resolves with a refund.
+    pub fn refunded_call(&self) -> Option<CallTerms> {
+        match self.body {
+            Body::DisputeMoved(_, record) => claims::refunded_call(record),
+            _ => None,
+        }
     }
 
     /// The owner wallet's side, for [`ledger::Wallet::apply`]; `None` for records of other owners.
@@ -248,6 +303,9 @@ impl View<'_> {
                 Some(Change { available: amount.negated(), held: amount, ..Change::default() })
             }
             Body::PolicyChanged(_) => Some(Change::default()),
+            Body::Refund(..) | Body::DisputeOpened(..) | Body::EvidenceAdded(..) | Body::DisputeMoved(..) => {
+                self.claim_change().map(|change| change.change())
+            }
             Body::AgentPolicyChanged(_)
             | Body::AgentCreated(_)
             | Body::WalletOpened(_)
@@ -300,6 +358,10 @@ impl View<'_> {
                 for_each_transfer(currency, record, |transfer| foreign(&transfer, &mut f));
             }
             Body::TokenEnded(currency, record) => tokens::hold_end(currency, record).for_each_posting(f),
+            Body::Refund(currency, record) => claims::refund_change(currency, record).for_each_foreign(f),
+            Body::DisputeMoved(currency, record) => {
+                claims::moved_change(currency, record).for_each_foreign(f)
+            }
             Body::StatusChange(_)
             | Body::PolicyChanged(_)
             | Body::AgentPolicyChanged(_)
@@ -313,7 +375,9 @@ impl View<'_> {
             | Body::ServiceChanged(_)
             | Body::TrustChanged(_)
             | Body::Clock(_)
-            | Body::WebhookChanged(_) => {}
+            | Body::WebhookChanged(_)
+            | Body::DisputeOpened(..)
+            | Body::EvidenceAdded(..) => {}
         }
     }
 
@@ -338,6 +402,15 @@ impl View<'_> {
                     key(scope, &record.key, 0, &mut f);
                 }
             }
+            Body::Refund(_, record) => {
+                key_about(KeyScope::Refund, claims::payment(&record.terms), &record.key, &mut f);
+            }
+            Body::DisputeOpened(_, record) => {
+                key_about(KeyScope::OpenDispute, claims::payment(&record.terms), &record.key, &mut f);
+            }
+            Body::EvidenceAdded(_, record) => {
+                key_about(KeyScope::AddEvidence, claims::payment(&record.terms), &record.key, &mut f);
+            }
             Body::StatusChange(_)
             | Body::PolicyChanged(_)
             | Body::AgentPolicyChanged(_)
@@ -349,7 +422,8 @@ impl View<'_> {
             | Body::TokenEnded(..)
             | Body::ServiceChanged(_)
             | Body::TrustChanged(_)
-            | Body::Clock(_) => {}
+            | Body::Clock(_)
+            | Body::DisputeMoved(..) => {}
         }
     }
 
@@ -374,6 +448,10 @@ impl View<'_> {
             Body::WebhookChanged(record) => webhooks::changed(record).into(),
             Body::PolicyChanged(record) => policies::changed(record)?.into(),
             Body::AgentPolicyChanged(record) => policies::agent_changed(record)?.into(),
+            Body::Refund(currency, record) => claims::refund(currency, record).into(),
+            Body::DisputeOpened(currency, record) => claims::opened(currency, record).into(),
+            Body::EvidenceAdded(currency, record) => claims::evidence(currency, record).into(),
+            Body::DisputeMoved(currency, record) => claims::moved(currency, record).into(),
         })
     }
 }
@@ -436,5 +514,16 @@ fn account(payee: &ArchivedPayeeRecord<'_>) -> Account {
 fn key(scope: KeyScope, key: &ArchivedKeyUseRecord<'_>, item: u32, f: &mut impl FnMut(KeyHash, u64, u32)) {
     if let Some(text) = key.text.as_deref() {
         f(KeyHash::of(scope, text), key.fingerprint.to_native(), item);
+    }
+}
+
+fn key_about(
+    scope: KeyScope,
+    payment: Position,
+    key: &ArchivedKeyUseRecord<'_>,
+    f: &mut impl FnMut(KeyHash, u64, u32),
+) {
+    if let Some(text) = key.text.as_deref() {
+        f(KeyHash::about(scope, payment, text), key.fingerprint.to_native(), 0);
     }
 }

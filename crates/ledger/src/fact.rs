@@ -1,14 +1,15 @@
 //! Facts: everything that a record can say.
 
 use crate::{
-    AgentCreated, AgentFact, AgentPolicyChanged, Change, ClockFact, Funding, KeyAdded, KeyHash, KeyRevoked,
-    KeysRotated, Payment, PaymentBatch, PolicyChanged, Posting, ServiceChanged, Spending, StatusChange,
-    Timestamp, TokenEnded, TokenFact, TokenReserved, TokenStepped, TrustChanged, WalletOpened,
-    WebhookChanged,
+    AgentCreated, AgentFact, AgentPolicyChanged, Change, ClaimChange, ClockFact, DisputeMoved, DisputeOpened,
+    EvidenceAdded, Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment, PaymentBatch, PolicyChanged,
+    Posting, Refund, ServiceChanged, Spending, StatusChange, Timestamp, TokenEnded, TokenFact, TokenReserved,
+    TokenStepped, TrustChanged, WalletOpened, WebhookChanged,
 };
 
-/// One decision that was taken. Funding, payments, reservations, changes of status and of policy belong to the wallet that
-/// decided them, steps and ends to their token, services to their actor, times to the clock, policies of agents to their budget, the others to the directory.
+/// One decision that was taken. Funding, payments, refunds, disputes, reservations, changes of status and of policy
+/// belong to the wallet that decided them, steps and ends to their token, services to their actor, times to the clock, policies of
+/// agents to their budget, the others to the directory.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub enum Fact {
     AgentCreated(AgentCreated),
@@ -29,6 +30,10 @@ pub enum Fact {
     WebhookChanged(WebhookChanged),
     PolicyChanged(PolicyChanged),
     AgentPolicyChanged(AgentPolicyChanged),
+    Refund(Refund),
+    DisputeOpened(DisputeOpened),
+    EvidenceAdded(EvidenceAdded),
+    DisputeMoved(DisputeMoved),
 }
 
 impl Fact {
@@ -53,6 +58,10 @@ impl Fact {
             Fact::WebhookChanged(fact) => fact.at,
             Fact::PolicyChanged(fact) => fact.at,
             Fact::AgentPolicyChanged(fact) => fact.at,
+            Fact::Refund(fact) => fact.at,
+            Fact::DisputeOpened(fact) => fact.at,
+            Fact::EvidenceAdded(fact) => fact.at,
+            Fact::DisputeMoved(fact) => fact.at,
         }
     }
 
@@ -65,6 +74,9 @@ impl Fact {
             Fact::StatusChange(fact) => Some(fact.change()),
             Fact::TokenReserved(fact) => Some(fact.change()),
             Fact::PolicyChanged(_) => Some(Change::default()),
+            Fact::Refund(_) | Fact::DisputeOpened(_) | Fact::EvidenceAdded(_) | Fact::DisputeMoved(_) => {
+                self.claim_change().map(|change| change.change())
+            }
             Fact::AgentPolicyChanged(_)
             | Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
@@ -90,6 +102,17 @@ impl Fact {
         }
     }
 
+    /// What it does to the claim that it is about; `None` for everything but refunds and disputes.
+    pub fn claim_change(&self) -> Option<ClaimChange> {
+        match self {
+            Fact::Refund(fact) => Some(fact.claim_change()),
+            Fact::DisputeOpened(fact) => Some(fact.claim_change()),
+            Fact::EvidenceAdded(fact) => Some(fact.claim_change()),
+            Fact::DisputeMoved(fact) => Some(fact.claim_change()),
+            _ => None,
+        }
+    }
+
     pub fn for_each_posting(&self, f: impl FnMut(Posting)) {
         match self {
             Fact::Funding(fact) => fact.for_each_posting(f),
@@ -97,6 +120,9 @@ impl Fact {
             Fact::PaymentBatch(fact) => fact.for_each_posting(f),
             Fact::TokenReserved(fact) => fact.for_each_posting(f),
             Fact::TokenEnded(fact) => fact.for_each_posting(f),
+            Fact::Refund(fact) => fact.for_each_posting(f),
+            Fact::DisputeOpened(fact) => fact.for_each_posting(f),
+            Fact::DisputeMoved(fact) => fact.for_each_posting(f),
             Fact::StatusChange(_)
             | Fact::PolicyChanged(_)
             | Fact::AgentPolicyChanged(_)
@@ -109,7 +135,8 @@ impl Fact {
             | Fact::ServiceChanged(_)
             | Fact::TrustChanged(_)
             | Fact::Clock(_)
-            | Fact::WebhookChanged(_) => {}
+            | Fact::WebhookChanged(_)
+            | Fact::EvidenceAdded(_) => {}
         }
     }
 
@@ -123,6 +150,9 @@ impl Fact {
             Fact::PaymentBatch(fact) => fact.for_each_key(f),
             Fact::TokenReserved(fact) => fact.for_each_key(f),
             Fact::WebhookChanged(fact) => fact.for_each_key(f),
+            Fact::Refund(fact) => fact.for_each_key(f),
+            Fact::DisputeOpened(fact) => fact.for_each_key(f),
+            Fact::EvidenceAdded(fact) => fact.for_each_key(f),
             Fact::StatusChange(_)
             | Fact::PolicyChanged(_)
             | Fact::AgentPolicyChanged(_)
@@ -134,7 +164,8 @@ impl Fact {
             | Fact::TokenEnded(_)
             | Fact::ServiceChanged(_)
             | Fact::TrustChanged(_)
-            | Fact::Clock(_) => {}
+            | Fact::Clock(_)
+            | Fact::DisputeMoved(_) => {}
         }
     }
 }
@@ -165,6 +196,10 @@ from!(
     ServiceChanged,
     TrustChanged,
     WebhookChanged,
+    Refund,
+    DisputeOpened,
+    EvidenceAdded,
+    DisputeMoved,
     PolicyChanged,
     AgentPolicyChanged
 );

@@ -45,6 +45,8 @@ pub struct Posting {
     pub delta: Amount,
     /// Added to what the account holds for tokens: negative when a hold ends. Zero for system accounts.
     pub held: Amount,
+    /// Added to what is set aside for disputes. Zero but for the wallet that decides the record.
+    pub disputed: Amount,
     /// Index of the item within the record that it belongs to; 0 for a record of one item.
     pub item: u32,
     /// The hold whose funds go back with it; its use of a policy goes back too.
@@ -66,12 +68,12 @@ pub struct Transfer {
 impl Posting {
     /// A change of what the account may spend.
     pub fn spendable(account: Account, currency: Currency, delta: Amount, item: u32) -> Posting {
-        Posting { account, currency, delta, held: Amount::ZERO, item, release: None }
+        Posting { account, currency, delta, held: Amount::ZERO, disputed: Amount::ZERO, item, release: None }
     }
 
     /// What the account has more, spendable or not.
     pub fn total(&self) -> Amount {
-        self.delta.plus(self.held)
+        self.delta.plus(self.held).plus(self.disputed)
     }
 }
 
@@ -117,6 +119,7 @@ impl HoldEnd {
             currency: self.currency,
             delta: returned,
             held: self.amount.negated(),
+            disputed: Amount::ZERO,
             item: 0,
             release: (!self.settled).then_some(Release {
                 reserved: self.reserved,

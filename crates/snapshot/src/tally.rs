@@ -52,6 +52,7 @@ impl Tally {
             | Row::Outages(_)
             | Row::Webhook(_)
             | Row::Budget(..)
+            | Row::Claim(..)
             | Row::Spilled(_) => {}
         }
     }

@@ -46,6 +46,7 @@ pub(crate) enum Kind {
     TokenInvalid,
     TokenExpired,
     TokenUsed,
+    DuplicateDispute,
     RateLimited,
     TooManyInFlight,
     Overloaded,
@@ -73,7 +74,7 @@ pub(crate) struct Row {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 45] = [
+    pub(crate) const ALL: [Self; 46] = [
         Self::InvalidRequest,
         Self::MalformedHttp,
         Self::Unauthenticated,
@@ -111,6 +112,7 @@ impl Kind {
         Self::TokenInvalid,
         Self::TokenExpired,
         Self::TokenUsed,
+        Self::DuplicateDispute,
         Self::RateLimited,
         Self::TooManyInFlight,
         Self::Overloaded,
@@ -160,7 +162,8 @@ impl Kind {
             | Self::AlreadyExists
             | Self::TokenInvalid
             | Self::TokenExpired
-            | Self::TokenUsed => self.market_row(),
+            | Self::TokenUsed
+            | Self::DuplicateDispute => self.market_row(),
             Self::RateLimited
             | Self::TooManyInFlight
             | Self::Overloaded
@@ -325,6 +328,13 @@ impl Kind {
                         "If your own first answer was lost, send the same request with the Idempotency-Key it had.",
                     ])
             }
+            Self::DuplicateDispute => {
+                row(409, "DUPLICATE_DISPUTE", "duplicate_dispute", "A dispute already exists for this payment. There is one per payment.")
+                    .with_actions(&[
+                        "Read it with GET /v1/disputes/{dispute_id}, with the id in details.dispute_id.",
+                        "While it is open, add evidence to it instead of opening another one.",
+                    ])
+            }
             _ => panic!("not a market row"),
         }
     }
@@ -432,7 +442,7 @@ mod tests {
                 "AP-1006" => &[409],
                 "AP-2001" => &[400],
                 "AP-2002" => &[404],
-                "AP-2003" | "TOKEN_ALREADY_USED" => &[409],
+                "AP-2003" | "TOKEN_ALREADY_USED" | "DUPLICATE_DISPUTE" => &[409],
                 "TOKEN_INVALID" => &[400],
                 "TOKEN_EXPIRED" => &[410],
                 "AP-2004" => &[405, 406, 408, 413, 414, 415, 431],

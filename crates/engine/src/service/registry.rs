@@ -11,8 +11,9 @@ use std::{
 
 use journal::{Encode, RowRef, Scratch};
 use ledger::{
-    AgentId, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service, ServiceChanged,
-    ServiceId, Standing, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register, decide_verified,
+    AgentId, CallTerms, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service,
+    ServiceChanged, ServiceId, Standing, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register,
+    decide_verified,
 };
 use parking_lot::{Mutex, RwLock};
 use wal::{Lsn, Refused};
@@ -106,16 +107,22 @@ impl Services {
 
     /// For the commit stream: a call has ended.
     pub(crate) fn saw(&self, ended: &TokenEnded, position: Position) {
-        let mut state = self.state.lock();
-        let of_service = |state: &ServicesState| {
-            let service = state.services.get(&ended.terms.service);
-            service.map_or_else(Standing::default, |service| Standing::of(&service.trust))
+        self.moves_trust(ended.terms.service, |state| state.saw(ended, position));
+    }
+
+    /// Carries out what may move the score of a service, and moves that of its provider with it.
+    fn moves_trust(&self, id: ServiceId, change: impl FnOnce(&mut ServicesState) -> bool) {
+        let part = |state: &ServicesState| {
+            let service = state.services.get(&id)?;
+            Some((service.provider, Standing::of(&service.trust)))
         };
-        let before = of_service(&state);
-        state.saw(ended, position);
-        let after = of_service(&state);
-        if before != after {
-            let standing = state.standings.entry(ended.terms.provider).or_default();
+        let mut state = self.state.lock();
+        let before = part(&state);
+        change(&mut state);
+        if let (Some((provider, before)), Some((_, after))) = (before, part(&state))
+            && before != after
+        {
+            let standing = state.standings.entry(provider).or_default();
             *standing = standing.with(before, after);
         }
     }
@@ -123,6 +130,11 @@ impl Services {
     /// The score of an agent as a provider: from calls whose ends are durable.
     pub(crate) fn score_of(&self, agent: AgentId) -> u8 {
         self.state.lock().standings.get(&agent).copied().unwrap_or_default().score()
+    }
+
+    /// For the commit stream: a dispute about a settled call was resolved with a refund.
+    pub(crate) fn refunded(&self, call: &CallTerms, position: Position) {
+        self.moves_trust(call.service, |state| state.refunded(call, position));
     }
 
     /// Registers a service. `found` was found where the request arrived and is looked at after the key.
@@ -281,6 +293,16 @@ impl ServicesState {
     pub(crate) fn saw(&mut self, ended: &TokenEnded, position: Position) -> bool {
         let Some(service) = self.services.get_mut(&ended.terms.service) else { return false };
         if service.saw(ended, position) {
+            self.moved.insert(service.id);
+        }
+        true
+    }
+
+    /// A dispute about a call that was resolved with a refund at `position`, in log order; false when no record made its
+    /// service.
+    pub(crate) fn refunded(&mut self, call: &CallTerms, position: Position) -> bool {
+        let Some(service) = self.services.get_mut(&call.service) else { return false };
+        if service.refunded(call, position) {
             self.moved.insert(service.id);
         }
         true

@@ -8,8 +8,10 @@
 mod actors;
 mod batches;
 mod budgets;
+mod claim_crash;
 mod crash;
 mod directory;
+mod disputes;
 mod failure;
 mod harness;
 mod keys;
@@ -17,6 +19,7 @@ mod lists;
 mod model;
 mod payments;
 mod policies;
+mod refunds;
 mod services;
 mod shutdown;
 mod snapshots;

@@ -228,6 +228,7 @@ pub(crate) fn facts() -> Vec<(&'static str, Fact)> {
     .chain(service_facts())
     .chain(crate::webhook_samples::facts())
     .chain(crate::policy_samples::facts())
+    .chain(crate::claim_samples::facts())
     .collect()
 }
 
@@ -490,5 +491,6 @@ pub(crate) fn rows() -> Vec<(&'static str, Row)> {
     .chain(service_rows())
     .chain(crate::webhook_samples::rows())
     .chain(crate::policy_samples::rows())
+    .chain(crate::claim_samples::rows())
     .collect()
 }

@@ -226,7 +226,7 @@ fn a_limit_counts_fees_and_tells_its_figures() {
 
 #[test]
 fn a_wallets_time_does_not_run_backwards() {
-    let mut wallet = wallet_with(Policy { max_per_payment: Some(nanos(9)), ..Policy::default() });
+    let mut wallet = wallet_with(Policy { limits: vec![limit(9_000, DAY)], ..Policy::default() });
     let later = Timestamp::from_millis(NOW.millis() + 5_000);
     wallet.spend(Spending { amount: nanos(1), payments: 1 }, later);
     let decision = crate::decide_payment(&wallet, pay(1), &Rules::default());
@@ -235,7 +235,7 @@ fn a_wallets_time_does_not_run_backwards() {
         "not before what came first"
     );
     let plain = Wallet::open(OWNER, Currency::USD, None, later, Position::new(1));
-    assert_eq!(plain.time(NOW), NOW, "without a policy nobody cares");
+    assert_eq!(plain.time(NOW), NOW, "where nothing is counted nobody cares");
 }
 
 #[test]

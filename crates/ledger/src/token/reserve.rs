@@ -70,6 +70,7 @@ impl TokenReserved {
             currency: self.terms.currency,
             delta: amount.negated(),
             held: amount,
+            disputed: Amount::ZERO,
             item: 0,
             release: None,
         });

@@ -407,7 +407,12 @@ impl State {
                 Row::Agent(agent) => drop(state.agents.insert(agent.id, agent)),
                 Row::Totals(totals, position) => (state.totals, state.posted) = (totals, position),
                 Row::Spilled(_) => unreachable!("this node keeps all keys in memory"),
-                Row::Token(..) | Row::Service(_) | Row::Outages(_) | Row::Webhook(_) | Row::Budget(..) => {
+                Row::Token(..)
+                | Row::Service(_)
+                | Row::Outages(_)
+                | Row::Webhook(_)
+                | Row::Budget(..)
+                | Row::Claim(..) => {
                     unreachable!("{NO_CALLS}")
                 }
             }

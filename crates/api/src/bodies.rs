@@ -3,10 +3,10 @@
 //! Equal events give equal bytes: what is in a body follows from the record, and not from when it is written.
 
 use engine::{Engine, Event, FrozenWallet, Happening};
-use ledger::{AgentId, EventId, EventKind, PaymentState, Timestamp, WalletId, WalletStatus, Webhook};
+use ledger::{AgentId, Denial, EventId, EventKind, PaymentState, Timestamp, WalletId, WalletStatus, Webhook};
 
 use crate::{
-    errors::status_name,
+    errors::{Problem, status_name},
     handlers::{disputes, payments, refunds, services, tokens, wallets},
     json::write::{AmountStyle, Writer},
 };
@@ -37,6 +37,12 @@ impl Bodies {
             }
             Happening::Funding(receipt) => wallets::funding(w, receipt),
             Happening::Frozen(wallet) => frozen(w, wallet),
+            Happening::Denied(denied) => {
+                w.name("wallet_id").plain(denied.wallet);
+                w.name("agent_id").plain(denied.agent);
+                w.name("denial");
+                Problem::from(Denial::Policy(Box::new(denied.denial))).write(w, None);
+            }
             Happening::Token(view) => tokens::members(w, view),
             Happening::Service(view) => services::members(w, view),
             Happening::Refund(receipt) => {

@@ -189,6 +189,7 @@ pub(crate) fn publish(shared: &Shared, lsn: Lsn, fact: &Fact) {
         | Fact::PaymentBatch(_)
         | Fact::StatusChange(_)
         | Fact::PolicyChanged(_)
+        | Fact::PolicyDenied(_)
         | Fact::AgentPolicyChanged(_)
         | Fact::TokenReserved(_)
         | Fact::TokenStepped(_)

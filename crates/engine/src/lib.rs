@@ -18,6 +18,7 @@ mod claim;
 mod clock;
 mod commit;
 mod delivered;
+mod denied;
 mod directory;
 mod engine;
 mod events;
@@ -51,7 +52,7 @@ pub use claim::{
 };
 pub use clock::{Clock, Entropy};
 pub use engine::{Engine, HistoryAt, ShutdownError};
-pub use events::{Event, EventBatch, EventTail, EventsError, FrozenWallet, Happening};
+pub use events::{DeniedByPolicy, Event, EventBatch, EventTail, EventsError, FrozenWallet, Happening};
 pub use history::{TokenRole, blames_machine};
 pub use keys::KeyOptions;
 pub use options::{Activation, Options};

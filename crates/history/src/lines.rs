@@ -41,6 +41,7 @@ pub(crate) fn for_each_line<E>(
         | Fact::Clock(_)
         | Fact::WebhookChanged(_)
         | Fact::PolicyChanged(_)
+        | Fact::PolicyDenied(_)
         | Fact::AgentPolicyChanged(_)
         | Fact::EvidenceAdded(_) => Ok(()),
     }

@@ -110,7 +110,7 @@ fn denied(denial: &ArchivedDenialRecord) -> Result<(), Error> {
         currency(Kind::PaymentBatch as u8, *requested)?;
     }
     if let ArchivedDenialRecord::Policy(denial) = denial {
-        policies::denial(denial)?;
+        policies::denial(Kind::PaymentBatch, denial)?;
     }
     Ok(())
 }

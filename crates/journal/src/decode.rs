@@ -202,7 +202,7 @@ fn denial(denial: &ArchivedDenialRecord) -> Result<Denial, Error> {
         Record::TooManyKeys { limit } => Denial::TooManyKeys { limit: limit.to_native() },
         Record::TooManyWallets { limit } => Denial::TooManyWallets { limit: limit.to_native() },
         Record::WrongStatus { status: present } => Denial::WrongStatus { status: status(present) },
-        Record::Policy(denial) => Denial::Policy(Box::new(policies::denial(denial)?)),
+        Record::Policy(denial) => Denial::Policy(Box::new(policies::denial(Kind::PaymentBatch, denial)?)),
     })
 }
 

@@ -39,6 +39,7 @@ impl Encode for Fact {
             Fact::WebhookChanged(fact) => fact.encode(out),
             Fact::PolicyChanged(fact) => fact.encode(out),
             Fact::AgentPolicyChanged(fact) => fact.encode(out),
+            Fact::PolicyDenied(fact) => fact.encode(out),
             Fact::Refund(fact) => fact.encode(out),
             Fact::DisputeOpened(fact) => fact.encode(out),
             Fact::EvidenceAdded(fact) => fact.encode(out),

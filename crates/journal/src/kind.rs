@@ -29,6 +29,7 @@ pub enum Kind {
     WebhookChanged = 16,
     PolicyChanged = 17,
     AgentPolicyChanged = 18,
+    PolicyDenied = 19,
     Refund = 25,
     DisputeOpened = 26,
     EvidenceAdded = 27,
@@ -36,7 +37,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 22] = [
+    pub const ALL: [Kind; 23] = [
         Kind::AgentCreated,
         Kind::WalletOpened,
         Kind::KeyAdded,
@@ -55,6 +56,7 @@ impl Kind {
         Kind::WebhookChanged,
         Kind::PolicyChanged,
         Kind::AgentPolicyChanged,
+        Kind::PolicyDenied,
         Kind::Refund,
         Kind::DisputeOpened,
         Kind::EvidenceAdded,
@@ -81,6 +83,7 @@ impl Kind {
             Kind::WebhookChanged => "webhook_changed",
             Kind::PolicyChanged => "policy_changed",
             Kind::AgentPolicyChanged => "agent_policy_changed",
+            Kind::PolicyDenied => "policy_denied",
             Kind::Refund => "refund",
             Kind::DisputeOpened => "dispute_opened",
             Kind::EvidenceAdded => "evidence_added",

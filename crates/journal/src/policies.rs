@@ -2,8 +2,8 @@
 
 use ledger::{
     ActiveHours, AgentId, AgentPolicyChanged, Amount, Bucket, CountLimit, Mandate, Measure, Policy,
-    PolicyChanged, PolicyDenial, PolicyFigures, PolicyRule, PolicyScope, Position, Rail, RailSet, Recipient,
-    ServiceId, Span, SpendLimit, Timestamp, Usage, Used, WalletId, Window,
+    PolicyChanged, PolicyDenial, PolicyDenied, PolicyFigures, PolicyRule, PolicyScope, Position, Rail,
+    RailSet, Recipient, ServiceId, Span, SpendLimit, Timestamp, Usage, Used, WalletId, Window,
 };
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
@@ -130,6 +130,32 @@ impl Encode for PolicyChanged {
         let (wallet, policy, at) = (self.wallet.raw(), policy_record(&self.policy), self.at.millis());
         out.archive(Kind::PolicyChanged as u8, &PolicyChangedRecord { wallet, policy, at });
     }
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct PolicyDeniedRecord {
+    pub(crate) wallet: u128,
+    denial: PolicyDenialRecord,
+    pub(crate) at: i64,
+}
+
+impl Encode for PolicyDenied {
+    fn encode(&self, out: &mut Scratch) {
+        let (wallet, denial, at) = (self.wallet.raw(), denial_record(&self.denial), self.at.millis());
+        out.archive(Kind::PolicyDenied as u8, &PolicyDeniedRecord { wallet, denial, at });
+    }
+}
+
+pub(crate) fn check_denied(record: &ArchivedPolicyDeniedRecord) -> Result<(), Error> {
+    denial(Kind::PolicyDenied, &record.denial).map(drop)
+}
+
+pub(crate) fn denied(record: &ArchivedPolicyDeniedRecord) -> Result<PolicyDenied, Error> {
+    Ok(PolicyDenied {
+        wallet: WalletId::from_raw(record.wallet.to_native()),
+        denial: denial(Kind::PolicyDenied, &record.denial)?,
+        at: Timestamp::from_millis(record.at.to_native()),
+    })
 }
 
 impl Encode for AgentPolicyChanged {
@@ -296,8 +322,8 @@ pub(crate) fn denial_record(denial: &PolicyDenial) -> PolicyDenialRecord {
     }
 }
 
-pub(crate) fn denial(record: &ArchivedPolicyDenialRecord) -> Result<PolicyDenial, Error> {
-    let wrong = || Error::Impossible { kind: Kind::PaymentBatch as u8, what: "denial of a policy" };
+pub(crate) fn denial(kind: Kind, record: &ArchivedPolicyDenialRecord) -> Result<PolicyDenial, Error> {
+    let wrong = || Error::Impossible { kind: kind as u8, what: "denial of a policy" };
     let scope = PolicyScope::ALL.get(usize::from(record.scope)).copied().ok_or_else(wrong)?;
     let rule = PolicyRule::ALL.get(usize::from(record.rule)).copied().ok_or_else(wrong)?;
     let figures = match record.figures.as_ref() {

@@ -13,7 +13,9 @@ use crate::claims::{
     ArchivedDisputeMovedRecord, ArchivedDisputeOpenedRecord, ArchivedEvidenceAddedRecord,
     ArchivedRefundRecord,
 };
-use crate::policies::{ArchivedAgentPolicyChangedRecord, ArchivedPolicyChangedRecord};
+use crate::policies::{
+    ArchivedAgentPolicyChangedRecord, ArchivedPolicyChangedRecord, ArchivedPolicyDeniedRecord,
+};
 use crate::records::{
     ArchivedAgentCreatedRecord, ArchivedFundingRecord, ArchivedItemRecord, ArchivedKeyAddedRecord,
     ArchivedKeyRevokedRecord, ArchivedKeyUseRecord, ArchivedKeysRotatedRecord, ArchivedPayeeRecord,
@@ -51,6 +53,7 @@ enum Body<'a> {
     WebhookChanged(&'a ArchivedWebhookChangedRecord<'a>),
     PolicyChanged(&'a ArchivedPolicyChangedRecord<'a>),
     AgentPolicyChanged(&'a ArchivedAgentPolicyChangedRecord<'a>),
+    PolicyDenied(&'a ArchivedPolicyDeniedRecord),
     Refund(Currency, &'a ArchivedRefundRecord<'a>),
     DisputeOpened(Currency, &'a ArchivedDisputeOpenedRecord<'a>),
     EvidenceAdded(Currency, &'a ArchivedEvidenceAddedRecord<'a>),
@@ -155,6 +158,11 @@ pub fn view(payload: &[u8]) -> Result<View<'_>, Error> {
             policies::check_agent_changed(record)?;
             Body::AgentPolicyChanged(record)
         }
+        Kind::PolicyDenied => {
+            let record = access(byte, archive)?;
+            policies::check_denied(record)?;
+            Body::PolicyDenied(record)
+        }
         Kind::Refund => {
             let record = access(byte, archive)?;
             Body::Refund(claims::check_refund(record)?, record)
@@ -196,6 +204,7 @@ impl View<'_> {
             Body::WebhookChanged(_) => Kind::WebhookChanged,
             Body::PolicyChanged(_) => Kind::PolicyChanged,
             Body::AgentPolicyChanged(_) => Kind::AgentPolicyChanged,
+            Body::PolicyDenied(_) => Kind::PolicyDenied,
             Body::Refund(..) => Kind::Refund,
             Body::DisputeOpened(..) => Kind::DisputeOpened,
             Body::EvidenceAdded(..) => Kind::EvidenceAdded,
@@ -224,6 +233,7 @@ impl View<'_> {
             Body::Clock(_) => Owner::Clock,
             Body::WebhookChanged(record) => agent(record.agent.to_native()),
             Body::PolicyChanged(record) => wallet(record.wallet.to_native()),
+            Body::PolicyDenied(record) => wallet(record.wallet.to_native()),
             Body::AgentPolicyChanged(record) => Owner::Budget(AgentId::from_raw(record.agent.to_native())),
             Body::Refund(_, record) => Owner::Wallet(claims::owner(&record.terms)),
             Body::DisputeOpened(_, record) => Owner::Wallet(claims::owner(&record.terms)),
@@ -252,6 +262,7 @@ impl View<'_> {
             Body::Clock(record) => return services::clock(record).at(),
             Body::WebhookChanged(record) => record.at.to_native(),
             Body::PolicyChanged(record) => record.at.to_native(),
+            Body::PolicyDenied(record) => record.at.to_native(),
             Body::AgentPolicyChanged(record) => record.at.to_native(),
             Body::Refund(_, record) => record.at.to_native(),
             Body::DisputeOpened(_, record) => record.at.to_native(),
@@ -302,7 +313,7 @@ impl View<'_> {
                 let amount = Amount::from_nanos(record.terms.amount.to_native());
                 Some(Change { available: amount.negated(), held: amount, ..Change::default() })
             }
-            Body::PolicyChanged(_) => Some(Change::default()),
+            Body::PolicyChanged(_) | Body::PolicyDenied(_) => Some(Change::default()),
             Body::Refund(..) | Body::DisputeOpened(..) | Body::EvidenceAdded(..) | Body::DisputeMoved(..) => {
                 self.claim_change().map(|change| change.change())
             }
@@ -364,6 +375,7 @@ impl View<'_> {
             }
             Body::StatusChange(_)
             | Body::PolicyChanged(_)
+            | Body::PolicyDenied(_)
             | Body::AgentPolicyChanged(_)
             | Body::TokenReserved(..)
             | Body::AgentCreated(_)
@@ -413,6 +425,7 @@ impl View<'_> {
             }
             Body::StatusChange(_)
             | Body::PolicyChanged(_)
+            | Body::PolicyDenied(_)
             | Body::AgentPolicyChanged(_)
             | Body::AgentCreated(_)
             | Body::KeyAdded(_)
@@ -447,6 +460,7 @@ impl View<'_> {
             Body::Clock(record) => services::clock(record).into(),
             Body::WebhookChanged(record) => webhooks::changed(record).into(),
             Body::PolicyChanged(record) => policies::changed(record)?.into(),
+            Body::PolicyDenied(record) => policies::denied(record)?.into(),
             Body::AgentPolicyChanged(record) => policies::agent_changed(record)?.into(),
             Body::Refund(currency, record) => claims::refund(currency, record).into(),
             Body::DisputeOpened(currency, record) => claims::opened(currency, record).into(),

@@ -3,8 +3,8 @@
 use crate::{
     AgentCreated, AgentFact, AgentPolicyChanged, Change, ClaimChange, ClockFact, DisputeMoved, DisputeOpened,
     EvidenceAdded, Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment, PaymentBatch, PolicyChanged,
-    Posting, Refund, ServiceChanged, Spending, StatusChange, Timestamp, TokenEnded, TokenFact, TokenReserved,
-    TokenStepped, TrustChanged, WalletOpened, WebhookChanged,
+    PolicyDenied, Posting, Refund, ServiceChanged, Spending, StatusChange, Timestamp, TokenEnded, TokenFact,
+    TokenReserved, TokenStepped, TrustChanged, WalletOpened, WebhookChanged,
 };
 
 /// One decision that was taken. Funding, payments, refunds, disputes, reservations, changes of status and of policy
@@ -30,6 +30,7 @@ pub enum Fact {
     WebhookChanged(WebhookChanged),
     PolicyChanged(PolicyChanged),
     AgentPolicyChanged(AgentPolicyChanged),
+    PolicyDenied(PolicyDenied),
     Refund(Refund),
     DisputeOpened(DisputeOpened),
     EvidenceAdded(EvidenceAdded),
@@ -58,6 +59,7 @@ impl Fact {
             Fact::WebhookChanged(fact) => fact.at,
             Fact::PolicyChanged(fact) => fact.at,
             Fact::AgentPolicyChanged(fact) => fact.at,
+            Fact::PolicyDenied(fact) => fact.at,
             Fact::Refund(fact) => fact.at,
             Fact::DisputeOpened(fact) => fact.at,
             Fact::EvidenceAdded(fact) => fact.at,
@@ -73,7 +75,7 @@ impl Fact {
             Fact::PaymentBatch(fact) => Some(fact.change()),
             Fact::StatusChange(fact) => Some(fact.change()),
             Fact::TokenReserved(fact) => Some(fact.change()),
-            Fact::PolicyChanged(_) => Some(Change::default()),
+            Fact::PolicyChanged(_) | Fact::PolicyDenied(_) => Some(Change::default()),
             Fact::Refund(_) | Fact::DisputeOpened(_) | Fact::EvidenceAdded(_) | Fact::DisputeMoved(_) => {
                 self.claim_change().map(|change| change.change())
             }
@@ -125,6 +127,7 @@ impl Fact {
             Fact::DisputeMoved(fact) => fact.for_each_posting(f),
             Fact::StatusChange(_)
             | Fact::PolicyChanged(_)
+            | Fact::PolicyDenied(_)
             | Fact::AgentPolicyChanged(_)
             | Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
@@ -155,6 +158,7 @@ impl Fact {
             Fact::EvidenceAdded(fact) => fact.for_each_key(f),
             Fact::StatusChange(_)
             | Fact::PolicyChanged(_)
+            | Fact::PolicyDenied(_)
             | Fact::AgentPolicyChanged(_)
             | Fact::AgentCreated(_)
             | Fact::KeyAdded(_)
@@ -201,7 +205,8 @@ from!(
     EvidenceAdded,
     DisputeMoved,
     PolicyChanged,
-    AgentPolicyChanged
+    AgentPolicyChanged,
+    PolicyDenied
 );
 
 impl From<ClockFact> for Fact {

@@ -68,9 +68,9 @@ pub use payment::{PayCommand, Payee, Payment, decide_payment};
 pub use policy::{
     AT_ONCE, ActiveHours, AgentPolicyChanged, AgentTerms, BUCKETS_MAX, Bucket, CountLimit, DAY_MINUTES,
     Mandate, Measure, POLICY_CATEGORIES_MAX, POLICY_HOURS_MAX, POLICY_RECIPIENTS_MAX, POLICY_TEXT_BYTES_MAX,
-    POLICY_WINDOWS_MAX, Policy, PolicyChanged, PolicyDenial, PolicyError, PolicyFigures, PolicyRule,
-    PolicyScope, Recipient, Release, Remaining, Span, Spend, SpendLimit, Spending, Target, Usage, Used,
-    Window, decide_policy,
+    POLICY_WINDOWS_MAX, Policy, PolicyChanged, PolicyDenial, PolicyDenied, PolicyError, PolicyFigures,
+    PolicyRule, PolicyScope, Recipient, Release, Remaining, Span, Spend, SpendLimit, Spending, Target, Usage,
+    Used, Window, decide_policy,
 };
 pub use posting::{Account, Balance, HoldEnd, Posting, SystemAccount, Totals, Transfer, assert_balanced};
 pub use rail::{Rail, RailSet};

@@ -22,7 +22,7 @@ mod span;
 mod usage;
 
 pub use check::{AT_ONCE, Spend, Target};
-pub use denial::{PolicyDenial, PolicyFigures, PolicyRule, PolicyScope};
+pub use denial::{PolicyDenial, PolicyDenied, PolicyFigures, PolicyRule, PolicyScope};
 pub use hours::{ActiveHours, DAY_MINUTES};
 pub use mandate::{AgentPolicyChanged, AgentTerms, Mandate, PolicyChanged, Remaining, decide_policy};
 pub use recipient::Recipient;

@@ -367,3 +367,22 @@ fn a_service_without_a_public_url_cannot_be_looked_at() {
         assert_eq!(refused.text("/error/details/status"), status);
     }
 }
+
+#[test]
+fn what_a_policy_refuses_is_told() {
+    let node = Node::start();
+    let receiver = Receiver::start();
+    let account = Account::funded(&node, "agent", "100");
+    listen(&node, &account, &receiver.url("/denied"), r#"["policy.denied"]"#);
+    let policy = Request::new("PUT", format!("/v1/wallets/{}/policy", account.wallet));
+    let policy = policy.json(r#"{"max_per_payment":1}"#).bearer(&account.secret_key);
+    node.send(&policy).expect(200);
+    let payment =
+        PaymentRequest { from: &account.wallet, to: ("to_external", "shop"), amount: "2", key: None };
+    account.pay(&node, &payment).expect_error(403, "AP-1002");
+    let told = receiver.wait_for(1)[0].document();
+    assert_eq!((told.text("/type"), told.text("/data/wallet_id")), ("policy.denied", &*account.wallet));
+    assert_eq!(told.text("/data/agent_id"), account.id);
+    assert_eq!(told.text("/data/denial/error/details/rule"), "max_per_payment");
+    assert_eq!(told.raw(&["data", "denial", "error", "details", "needed"]), "2.008");
+}

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use journal::{Kind, Owner, View};
 use ledger::{
-    Account, AgentId, Currency, DisputeMoved, DisputeStatus, EventKind, Fact, KeyPlace, Payee, Position,
-    ServiceChange, ServiceChanged, Step, Timestamp, Token, TokenEnd, TokenEnded, TokenStepped, TokenTimes,
-    TrustChanged, WalletId, WalletStatus,
+    Account, AgentId, Currency, DisputeMoved, DisputeStatus, EventKind, Fact, KeyPlace, Payee, PolicyDenial,
+    PolicyDenied, Position, ServiceChange, ServiceChanged, Step, Timestamp, Token, TokenEnd, TokenEnded,
+    TokenStepped, TokenTimes, TrustChanged, WalletId, WalletStatus,
 };
 use wal::Lsn;
 
@@ -45,6 +45,7 @@ pub enum Happening {
     Settlement(Box<SettlementReceipt>),
     Funding(Box<FundReceipt>),
     Frozen(FrozenWallet),
+    Denied(Box<DeniedByPolicy>),
     Token(Box<TokenView>),
     Service(Box<ServiceView>),
     Refund(Box<RefundReceipt>),
@@ -60,6 +61,14 @@ pub struct FrozenWallet {
     pub currency: Currency,
 }
 
+/// What a policy refused.
+#[derive(Clone, Copy, Debug)]
+pub struct DeniedByPolicy {
+    pub wallet: WalletId,
+    pub agent: AgentId,
+    pub denial: PolicyDenial,
+}
+
 /// Appends the events of one record, as far as they concern somebody who has a webhook.
 pub(super) async fn of_record(
     engine: &Engine,
@@ -73,6 +82,13 @@ pub(super) async fn of_record(
     let fact = view.to_fact().map_err(|source| EventsError::Record { lsn, source })?;
     match fact {
         Fact::Payment(_) | Fact::PaymentBatch(_) | Fact::Funding(_) => transactions(engine, lsn, fact, out),
+        Fact::PolicyDenied(denied) => {
+            if let Some((agent, _)) = engine.shared().registry.facts(denied.wallet) {
+                let PolicyDenied { wallet, denial, at } = denied;
+                let what = Happening::Denied(Box::new(DeniedByPolicy { wallet, agent, denial }));
+                push(engine, out, lsn, 0, EventKind::PolicyDenied, at, [agent], wallet.raw(), what);
+            }
+        }
         Fact::StatusChange(change) if change.status == WalletStatus::Frozen => {
             if let Some((agent, currency)) = engine.shared().registry.facts(change.wallet) {
                 let what = Happening::Frozen(FrozenWallet { wallet: change.wallet, agent, currency });
@@ -111,7 +127,7 @@ fn may_concern(engine: &Engine, view: &View<'_>) -> bool {
     let has_any =
         |wallet| shared.registry.facts(wallet).is_some_and(|(agent, _)| shared.webhooks.has_any(agent));
     match view.kind() {
-        Kind::Funding | Kind::StatusChange => {
+        Kind::Funding | Kind::StatusChange | Kind::PolicyDenied => {
             matches!(view.owner(), Owner::Wallet(wallet) if has_any(wallet))
         }
         Kind::Payment | Kind::PaymentBatch => {

@@ -9,5 +9,5 @@
 mod happening;
 mod tail;
 
-pub use happening::{Event, FrozenWallet, Happening};
+pub use happening::{DeniedByPolicy, Event, FrozenWallet, Happening};
 pub use tail::{EventBatch, EventTail, EventsError};

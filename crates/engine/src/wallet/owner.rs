@@ -8,9 +8,10 @@ use std::cell::RefCell;
 
 use journal::{Encode, RowRef, Scratch, View};
 use ledger::{
-    AddEvidenceCommand, AgentId, BatchCommand, Claim, ClaimTerms, Decision, Denial, FundCommand, KeyPlace,
-    KeyScope, KeyUse, KeyVerdict, Mandate, MoveDisputeCommand, OpenDisputeCommand, PayCommand, Policy,
-    Position, RefundCommand, ReserveCommand, Rules, Timestamp, Wallet, WalletId, WalletStatus,
+    AddEvidenceCommand, AgentId, BatchCommand, Claim, ClaimTerms, Decision, Denial, FundCommand, ItemOutcome,
+    KeyPlace, KeyScope, KeyUse, KeyVerdict, Mandate, MoveDisputeCommand, OpenDisputeCommand, PayCommand,
+    Policy, PolicyDenied, Position, RefundCommand, ReserveCommand, Rules, Timestamp, Wallet, WalletId,
+    WalletStatus,
 };
 use tokio::sync::oneshot;
 use wal::Lsn;
@@ -112,16 +113,26 @@ impl<'w> Owner<'w> {
 
     fn pay(&mut self, mut command: PayCommand, requester: Requester) -> Option<Decided> {
         command.at = self.time(command.at);
+        let at = command.at;
         match ledger::decide_payment(self.wallet, command, &self.shared.rules) {
             Decision::Fact(payment) => self.record(Box::new(payment), requester, Reply::Payment),
-            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Denied(denial) => self.deny(denial, at, requester),
             Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
         }
     }
 
     fn batch(&mut self, mut command: BatchCommand, requester: Requester) -> Option<Decided> {
         command.at = self.time(command.at);
-        match ledger::decide_batch(self.wallet, command, &self.shared.rules) {
+        let at = command.at;
+        let decision = ledger::decide_batch(self.wallet, command, &self.shared.rules);
+        if let Decision::Fact(batch) = &decision {
+            for item in &batch.items {
+                if let ItemOutcome::Denied(denial) = item {
+                    self.note(denial, at);
+                }
+            }
+        }
+        match decision {
             // Nothing moved and no key to remember: there is no fact to write down.
             Decision::Fact(batch) if !batch.moves_money() && batch.key.is_none() => {
                 self.answer(requester, Reply::Batch(None, Box::new(batch)))
@@ -129,9 +140,36 @@ impl<'w> Owner<'w> {
             Decision::Fact(batch) => {
                 self.record(Box::new(batch), requester, |lsn, batch| Reply::Batch(Some(lsn), batch))
             }
-            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Denied(denial) => self.deny(denial, at, requester),
             Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
         }
+    }
+
+    /// Refuses, and notes a policy's denial for those who want to be told.
+    fn deny(&mut self, denial: Denial, at: Timestamp, requester: Requester) -> Option<Decided> {
+        self.note(&denial, at);
+        self.answer(requester, Reply::Refused(denial.into()))
+    }
+
+    /// Records a policy's denial where somebody listens, once per rule and second. A log that refuses it costs the
+    /// event and not the answer.
+    fn note(&mut self, denial: &Denial, at: Timestamp) {
+        let denial = match denial {
+            Denial::Policy(denial) => **denial,
+            Denial::AtomicBatch { because, .. } => return self.note(because, at),
+            _ => return,
+        };
+        let (shared, agent) = (self.shared, self.wallet.agent);
+        if !shared.webhooks.has_any(agent) || !shared.denied.is_first(self.id, denial.rule, at) {
+            return;
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            PolicyDenied { wallet: self.id, denial, at }.encode(scratch);
+            let view = journal::view(scratch.bytes()).expect("a record just encoded reads back and balances");
+            if let Ok(lsn) = shared.wal.append(scratch.bytes()) {
+                apply_own(self.wallet, &view, lsn);
+            }
+        });
     }
 
     fn fund(&mut self, command: FundCommand, requester: Requester) -> Option<Decided> {
@@ -143,12 +181,13 @@ impl<'w> Owner<'w> {
     }
 
     fn reserve(&mut self, command: ReserveCommand, requester: Requester) -> Option<Decided> {
+        let at = command.at;
         match ledger::decide_reservation(self.wallet, command) {
             Decision::Fact(reserved) => {
                 self.shared.time.stamped_at(reserved.terms.reserved_at);
                 self.record(Box::new(reserved), requester, Reply::Reserved)
             }
-            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Denied(denial) => self.deny(denial, at, requester),
             Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
         }
     }
@@ -323,7 +362,11 @@ impl<'w> Owner<'w> {
         remember_own(self.wallet, view, lsn, &self.shared.rules);
         self.shared.keys.count(before, self.wallet.keys.len());
         if let Some(reserved) = self.reserved.take() {
-            reserved.recorded(view.spending().unwrap_or(ledger::AT_ONCE), lsn);
+            match view.spending() {
+                Some(spending) => reserved.recorded(spending, lsn),
+                // Nothing was spent: it goes back.
+                None => drop(reserved),
+            }
         }
         // State of this wallet too, and under its guard.
         if let Some(change) = view.claim_change() {

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use engine::{Asker, Authorize, CreateWebhook, Event, EventsError, Happening};
 use ledger::{
-    Denial, DisputeMove, EventKind, KeyUse, PatchWebhookCommand, PayCommand, Timestamp, TokenStatus, Webhook,
-    WebhookDisabled,
+    Denial, DisputeMove, EventKind, KeyUse, PatchWebhookCommand, PayCommand, Policy, PolicyRule, Timestamp,
+    TokenStatus, Webhook, WebhookDisabled,
 };
 use wal::testing::{FaultyStorage, Loss, MemoryStorage};
 
@@ -276,4 +276,44 @@ fn the_log_tells_of_a_token_in_order_as_each_step_left_it() {
     // The tokens have left memory; what the records do not tell is found by the index.
     let node = setup.start();
     assert_eq!(check(&node), first, "the same events, whenever they are read");
+}
+
+/// A denial moves nothing, and is in the log all the same where somebody listens: once per rule and second, and again
+/// after a crash.
+#[test]
+fn a_policys_denials_are_told_once_a_second() {
+    let setup = Setup::new(MemoryStorage::new());
+    let node = setup.start();
+    let (alice, bob) = (node.party("alice"), node.party("bob"));
+    for party in [&alice, &bob] {
+        node.run(node.engine.fund(&party.caller, fund(party, "100"))).expect("funded");
+        let policy = Policy { max_per_payment: Some(amount("1")), ..Policy::default() };
+        node.run(node.engine.set_policy(&party.caller, party.wallet, policy, at(1))).expect("set");
+    }
+    let events = vec!["policy.denied".into()];
+    node.run(node.engine.create_webhook(&alice.caller, CreateWebhook { events, ..everything(None) }))
+        .expect("created");
+    let try_to_pay = |payer: &Party, payee: &Party| {
+        let refused = node.run(node.engine.pay(&payer.caller, pay(payer, payee.wallet, "2")));
+        assert!(matches!(denial(refused), Denial::Policy(_)));
+    };
+    for _ in 0..5 {
+        try_to_pay(&alice, &bob);
+        // Nobody listens there.
+        try_to_pay(&bob, &alice);
+    }
+    pass(&node, &setup.clock, 1_000);
+    try_to_pay(&alice, &bob);
+    let tried = node.run(node.engine.dry_run(&alice.caller, pay(&alice, bob.wallet, "2")));
+    assert!(matches!(denial(tried), Denial::Policy(_)), "trying is not told");
+    let events = told(&node, 0);
+    assert_eq!(names(&events), ["policy.denied", "policy.denied"]);
+    let Happening::Denied(denied) = &events[0].what else { panic!("{events:?}") };
+    assert_eq!((denied.wallet, denied.agent), (alice.wallet, alice.id()));
+    assert_eq!(denied.denial.rule, PolicyRule::MaxPerPayment);
+    node.kill();
+    let node = setup.start();
+    assert_eq!(names(&told(&node, 0)), ["policy.denied", "policy.denied"]);
+    node.shutdown();
+    setup.audit();
 }

@@ -3,9 +3,9 @@
 use journal::Row;
 use ledger::{
     ActiveHours, AgentId, AgentPolicyChanged, Amount, BUCKETS_MAX, Bucket, CountLimit, Currency, Denial,
-    Fact, ItemOutcome, Mandate, Measure, PaymentBatch, Policy, PolicyChanged, PolicyDenial, PolicyFigures,
-    PolicyRule, PolicyScope, Position, Rail, RailSet, Recipient, ServiceId, Span, SpendLimit, Timestamp,
-    Usage, Used, Wallet, WalletId, Window,
+    Fact, ItemOutcome, Mandate, Measure, PaymentBatch, Policy, PolicyChanged, PolicyDenial, PolicyDenied,
+    PolicyFigures, PolicyRule, PolicyScope, Position, Rail, RailSet, Recipient, ServiceId, Span, SpendLimit,
+    Timestamp, Usage, Used, Wallet, WalletId, Window,
 };
 
 use crate::samples::item;
@@ -75,6 +75,13 @@ pub(crate) fn denials() -> Vec<Denial> {
     denials.into_iter().map(|denial| Denial::Policy(Box::new(denial))).collect()
 }
 
+fn denied(place: usize) -> PolicyDenied {
+    let Denial::Policy(denial) = denials().swap_remove(place) else {
+        unreachable!("all of them are a policy's")
+    };
+    PolicyDenied { wallet: WALLET, denial: *denial, at: AT }
+}
+
 fn refused_batch() -> PaymentBatch {
     let mut items = vec![ItemOutcome::Paid(item(10, 1, 989))];
     items.extend(denials().into_iter().map(ItemOutcome::Denied));
@@ -87,6 +94,8 @@ pub(crate) fn facts() -> Vec<(&'static str, Fact)> {
         ("policy_changed", changed(full()).into()),
         ("policy_changed_none", changed(Policy::default()).into()),
         ("agent_policy_changed", AgentPolicyChanged { agent: AGENT, policy: full(), at: AT }.into()),
+        ("policy_denied", denied(denials().len() - 2).into()),
+        ("policy_denied_bare", denied(0).into()),
         ("payment_batch_policy", refused_batch().into()),
     ]
 }

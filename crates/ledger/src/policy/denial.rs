@@ -1,10 +1,10 @@
 //! Why a policy refuses.
 
 use super::Span;
-use crate::{Amount, Timestamp};
+use crate::{Amount, Timestamp, WalletId};
 
 /// The rule that refused, in order of precedence. The names are those of a policy's fields.
-#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
 pub enum PolicyRule {
     ExpiresAt,
     ActiveHours,
@@ -92,6 +92,15 @@ pub struct PolicyDenial {
     pub figures: PolicyFigures,
     /// When the same request may pass, if waiting can help.
     pub reset_at: Option<Timestamp>,
+}
+
+/// A policy refused something that was asked of this wallet. Recorded so that whoever listens is told, at most once per
+/// wallet, rule and second; it changes nothing.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct PolicyDenied {
+    pub wallet: WalletId,
+    pub denial: PolicyDenial,
+    pub at: Timestamp,
 }
 
 impl PolicyDenial {

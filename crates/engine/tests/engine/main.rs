@@ -8,6 +8,7 @@
 mod actors;
 mod batches;
 mod claim_crash;
+mod claim_model;
 mod crash;
 mod directory;
 mod disputes;

@@ -79,6 +79,8 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
             "key `ledger.default_currency`: {default_currency} is not among `ledger.currencies`"
         )));
     }
+    // What no operator has a reason to change.
+    let fixed = engine::Options::default();
     Ok(engine::Options {
         partition: config.ledger.partition,
         rules,
@@ -101,7 +103,9 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
         snapshot_bytes_per_second: config.snapshot.bytes_per_second,
         snapshots_kept: positive("snapshot.keep", config.snapshot.keep)?,
         wal: wal_options(config)?,
-        activation: engine::Activation::Contended,
+        activation: fixed.activation,
+        ended_tokens_kept: fixed.ended_tokens_kept,
+        dead_timers_max: fixed.dead_timers_max,
         tokens_open_max: positive("x402.tokens_open_max", config.x402.tokens_open_max)?,
         tokens_open_per_agent_max: positive(
             "x402.tokens_open_per_agent_max",

@@ -3,15 +3,11 @@
 //! This is the only place of the program that reads the wall clock or asks the system for random bytes.
 
 use ledger::Timestamp;
-use std::sync::LazyLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// UTC from the system clock, in milliseconds, and the time since the program first asked for it.
+/// UTC from the system clock, in milliseconds, and the time since the machine was started.
 #[derive(Debug, Default)]
 pub(crate) struct SystemClock;
-
-/// The monotonic clock counts from here.
-static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl engine::Clock for SystemClock {
     fn now(&self) -> Timestamp {
@@ -21,7 +17,11 @@ impl engine::Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        BEGUN.elapsed()
+        // Of the two clocks that never go back, this one goes on while the machine sleeps. With the other, a node that was
+        // suspended for a night would give tokens times of the evening before, for as long as it runs.
+        let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let (seconds, nanos) = (u64::try_from(since.tv_sec), u32::try_from(since.tv_nsec));
+        Duration::new(seconds.expect("not before the start"), nanos.expect("less than a second"))
     }
 }
 
@@ -71,6 +71,20 @@ mod tests {
     fn the_clock_tells_a_time_of_this_century() {
         let year_2020_ms = 1_577_836_800_000;
         assert!(SystemClock.now().millis() > year_2020_ms);
+    }
+
+    /// The kernel counts a machine's sleep into its uptime.
+    #[test]
+    fn the_monotonic_clock_counts_from_the_start_of_the_machine() {
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").expect("Linux tells it");
+            let seconds = text.split(' ').next().expect("two numbers").parse().expect("seconds");
+            Duration::from_secs_f64(seconds)
+        };
+        let (before, now, after) = (uptime(), SystemClock.monotonic(), uptime());
+        // Told in hundredths of a second.
+        let grain = Duration::from_millis(11);
+        assert!(before <= now + grain && now <= after + grain, "{before:?} {now:?} {after:?}");
     }
 
     #[test]

@@ -231,6 +231,7 @@ impl Engine {
             services: shared.services.len() as u64,
             webhooks: shared.webhooks.len() as u64,
             tokens: shared.tokens.len() as u64,
+            open_tokens: shared.tokens.open_len(),
             claims: shared.claims.len() as u64,
             open_disputes: shared.claims.open_disputes(),
             timers: shared.timers.live(),

@@ -51,7 +51,7 @@ pub use claim::{
 pub use clock::{Clock, Entropy};
 pub use engine::{Engine, HistoryAt, ShutdownError};
 pub use events::{Event, EventBatch, EventTail, EventsError, FrozenWallet, Happening};
-pub use history::TokenRole;
+pub use history::{TokenRole, blames_machine};
 pub use keys::KeyOptions;
 pub use options::{Activation, Options};
 pub use recovery::{Audit, StartError, audit};

@@ -41,6 +41,11 @@ pub struct Options {
     pub tokens_open_max: u32,
     /// Open tokens of one consumer, so that one agent cannot take every place with a little money.
     pub tokens_open_per_agent_max: u32,
+    /// Ended tokens that stay in memory although the index has them, for repeated steps; four times as many without an
+    /// index. One takes about 250 bytes.
+    pub ended_tokens_kept: usize,
+    /// Timers of ended tokens beyond which the timer thread looks for them and drops them. One takes 16 to 32 bytes.
+    pub dead_timers_max: u64,
     /// Where idempotency keys are kept.
     pub keys: KeyOptions,
     /// A wall clock that is off by more than this is absurd: nothing expires until it is right again.
@@ -70,6 +75,8 @@ impl Default for Options {
             activation: Activation::Contended,
             tokens_open_max: 4_194_304,
             tokens_open_per_agent_max: 1_048_576,
+            ended_tokens_kept: 16_384,
+            dead_timers_max: 1 << 20,
             keys: KeyOptions::default(),
             clock_jump_max: Duration::from_secs(86_400),
             outage_max: Duration::from_secs(30 * 86_400),

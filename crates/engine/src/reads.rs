@@ -134,6 +134,11 @@ impl Reads {
         self.indexed(move |history| history.tokens(agent, role, before, range, limit)).await
     }
 
+    /// Whether there is an index to find things by.
+    pub(crate) fn has_index(&self) -> bool {
+        self.history.is_some()
+    }
+
     /// Openings of disputes of an agent in one role or both, or of everybody's, newest first.
     pub(crate) async fn disputes(
         &self,
@@ -154,9 +159,6 @@ impl Reads {
 
     /// The record that ended the token that was reserved at `token`. An index that is behind does not know, and says so.
     pub(crate) async fn token_end(&self, token: Position) -> Result<Option<Position>, Refusal> {
-        if self.history.is_none() {
-            return Ok(None);
-        }
         let newest = self.shared.delivered.newest();
         let asked = self.indexed(move |history| Ok((history.token_end(token)?, history.cursor()))).await?;
         match asked {
@@ -289,7 +291,7 @@ impl Reads {
         &self,
         ask: impl FnOnce(&History) -> Result<T, history::Error> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let history = self.history.clone().ok_or(Refusal::Damaged)?;
+        let history = self.history.clone().ok_or(Refusal::NoIndex)?;
         let (newest, wait): (Lsn, Duration) =
             (self.shared.delivered.newest(), self.shared.options.history_wait);
         let asking = tokio::task::spawn_blocking(move || {

@@ -3,7 +3,7 @@
 //!
 //! The audit is the same walk from the first record, without any snapshot to lean on.
 
-use std::collections::btree_map::Entry;
+use std::collections::{VecDeque, btree_map::Entry};
 
 use journal::{Kind, Owner, Row, View};
 use ledger::{
@@ -63,6 +63,8 @@ pub(crate) struct Rebuilt {
     pub(crate) agents: Agents,
     pub(crate) webhooks: Webhooks,
     pub(crate) tokens: Tokens,
+    /// Tokens that replay saw end, and where.
+    ended: VecDeque<(Position, Position)>,
     pub(crate) services: ServicesState,
     pub(crate) claims: Claims,
     pub(crate) outages: Outages,
@@ -79,6 +81,8 @@ pub(crate) struct Rebuilt {
 
 /// Records between two looks at the memory for idempotency keys.
 const KEYS_TENDED_EVERY: u64 = 1 << 20;
+/// Ended tokens that replay leaves in memory; the engine lets go of those that are too many for it.
+const ENDED_KEPT_MAX: usize = 65_536;
 /// Records between two reports of progress.
 const PROGRESS_EVERY: u64 = 4_096;
 
@@ -150,6 +154,7 @@ impl Rebuilt {
             agents: Agents::new(),
             webhooks: Webhooks::default(),
             tokens: Tokens::default(),
+            ended: VecDeque::new(),
             services: ServicesState::default(),
             claims: Claims::default(),
             outages: Outages::default(),
@@ -189,6 +194,7 @@ impl Rebuilt {
             Err(ReplayError::Visit(error)) => return Err(error),
         }
         status.recovering(total, total);
+        self.ended.drain(..).for_each(|(id, end)| self.tokens.closed(id, end));
         tend_keys(self)?;
         self.totals.end = log.end();
         self.totals.wallets = self.registry.sums();
@@ -313,7 +319,19 @@ impl Rebuilt {
         Ok(())
     }
 
-    /// What a token decided. One that has ended is not kept: the record of its end tells all about it.
+    /// A token has ended. The latest of them stay, as they would have without the restart: whoever lost the answer to its
+    /// last step may ask for it now. No later record speaks of them, so that the others can go; of those that a snapshot
+    /// holds as ended, records may still come.
+    fn ended(&mut self, id: Position, end: Position) {
+        self.ended.push_back((id, end));
+        if self.ended.len() > ENDED_KEPT_MAX
+            && let Some((oldest, _)) = self.ended.pop_front()
+        {
+            self.tokens.forget(oldest);
+        }
+    }
+
+    /// What a token decided.
     fn token(&mut self, lsn: Lsn, id: Position, view: &View<'_>) -> Result<(), StartError> {
         let fact = match owned(lsn, view)? {
             Fact::TokenStepped(fact) => TokenFact::Stepped(fact),
@@ -332,7 +350,7 @@ impl Rebuilt {
         let orphan = |what: String| Err(StartError::Orphan { lsn, what });
         match ends_now {
             None => return orphan(format!("the token reserved at {id}")),
-            Some(true) => self.tokens.forget(id),
+            Some(true) => self.ended(id, place),
             Some(false) => {}
         }
         if let TokenFact::Ended(ended) = &fact {

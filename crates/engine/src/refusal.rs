@@ -23,6 +23,10 @@ pub enum Refusal {
     TooLarge,
     /// The engine is starting or shutting down; nothing moved.
     Stopping,
+    /// The engine keeps no history index, so it has no lists.
+    NoIndex,
+    /// The token has ended, and without a history index nobody finds how.
+    EndNotIndexed,
     /// A record that was written can no longer be read back: damage, reported rather than guessed around.
     Damaged,
 }

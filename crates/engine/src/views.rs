@@ -277,6 +277,8 @@ pub struct Gauges {
     pub webhooks: u64,
     /// Tokens in memory, those that ended lately included.
     pub tokens: u64,
+    /// Tokens that hold money.
+    pub open_tokens: u64,
     /// Payments of which something was claimed back.
     pub claims: u64,
     /// Disputes that have not ended.

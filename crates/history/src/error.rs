@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use wal::Lsn;
 
+use crate::blames_machine;
+
 /// Failure of the index.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -56,34 +58,4 @@ impl Error {
             | Error::Log(_) => false,
         }
     }
-}
-
-/// Looks for an I/O error that says nothing about the files' content. An unreadable sector is damage.
-fn blames_machine(error: &(dyn std::error::Error + 'static)) -> bool {
-    use io::ErrorKind::{
-        OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, ResourceBusy, StorageFull,
-        WouldBlock,
-    };
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            let is_out_of_files = matches!(
-                rustix::io::Errno::from_io_error(io),
-                Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
-            );
-            return is_out_of_files
-                || matches!(
-                    io.kind(),
-                    OutOfMemory
-                        | PermissionDenied
-                        | QuotaExceeded
-                        | ReadOnlyFilesystem
-                        | ResourceBusy
-                        | StorageFull
-                        | WouldBlock
-                );
-        }
-        cause = error.source();
-    }
-    false
 }

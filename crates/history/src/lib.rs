@@ -24,6 +24,7 @@ mod error;
 mod follow;
 mod history;
 mod lines;
+mod machine;
 mod open;
 mod options;
 mod priority;
@@ -43,7 +44,7 @@ pub use entry::{Counterparty, Entry, EntryKey, EntryKind, PaymentStatus};
 pub use error::Error;
 pub use follow::run;
 pub use history::{History, Stat};
+pub use machine::blames_machine;
 pub use options::Options;
-
 pub use query::{Page, PaymentFilter, PaymentLine, SCANNED_MAX, TimeRange};
 pub use tokens::TokenRole;

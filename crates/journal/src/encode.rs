@@ -224,6 +224,8 @@ fn denial(denial: &Denial) -> DenialRecord {
         | Denial::ServiceInactive
         | Denial::NoWalletInCurrency { .. }
         | Denial::PriceAboveMaximum { .. }
+        | Denial::TooManyOpenTokens { .. }
+        | Denial::NoRoomForTokens
         | Denial::SlugTaken { .. }
         | Denial::TooManyServices { .. }
         | Denial::UnknownWebhook

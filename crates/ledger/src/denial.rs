@@ -27,6 +27,12 @@ pub enum Denial {
     UnknownService,
     /// The service takes no new calls.
     ServiceInactive,
+    /// The agent has as many open tokens as it may.
+    TooManyOpenTokens {
+        limit: u32,
+    },
+    /// There are as many open tokens as there may be, of all agents together.
+    NoRoomForTokens,
     /// The agent has no wallet that a service in this currency could be paid into.
     NoWalletInCurrency {
         currency: Currency,
@@ -167,6 +173,8 @@ impl Denial {
             Denial::TokenMismatch => "token_mismatch",
             Denial::UnknownService => "unknown_service",
             Denial::ServiceInactive => "service_inactive",
+            Denial::TooManyOpenTokens { .. } => "too_many_open_tokens",
+            Denial::NoRoomForTokens => "no_room_for_tokens",
             Denial::NoWalletInCurrency { .. } => "no_wallet_in_currency",
             Denial::PriceAboveMaximum { .. } => "price_above_maximum",
             Denial::SlugTaken { .. } => "slug_taken",
@@ -189,10 +197,13 @@ impl Denial {
         }
     }
 
-    /// Whether the same request may pass later without being changed: the wallet's state can move, the request cannot.
+    /// Whether the same request may pass later without being changed: the state can move, the request cannot.
     pub fn retry_can_help(&self) -> bool {
         match self {
-            Denial::WalletFrozen | Denial::InsufficientBalance { .. } => true,
+            Denial::WalletFrozen
+            | Denial::InsufficientBalance { .. }
+            | Denial::TooManyOpenTokens { .. }
+            | Denial::NoRoomForTokens => true,
             Denial::AtomicBatch { because, .. } => because.retry_can_help(),
             Denial::UnknownWallet
             | Denial::KeyConflict

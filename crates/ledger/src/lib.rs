@@ -29,6 +29,7 @@ mod rail;
 mod rules;
 mod seal;
 mod service;
+mod standing;
 mod time;
 mod token;
 mod trust;
@@ -71,6 +72,7 @@ pub use service::{
     PatchCommand, RegisterCommand, SLA_WINDOW_MS_MAX, Service, ServiceChange, ServiceChanged, ServiceStatus,
     ServiceTerms, Sla, decide_patch, decide_register, decide_verified, slug_of,
 };
+pub use standing::Standing;
 pub use time::{Position, Timestamp};
 pub use token::{
     Offer, ReserveCommand, Step, Token, TokenClaims, TokenDecision, TokenEnd, TokenEnded, TokenFact,

@@ -40,26 +40,24 @@ pub enum Error {
 impl Error {
     /// Whether the machine is out of something, as opposed to the files being unusable.
     pub(crate) fn blames_machine(&self) -> bool {
-        use io::ErrorKind::{
-            OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, ResourceBusy, StorageFull,
-        };
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(error) = cause {
-            if let Some(io) = error.downcast_ref::<io::Error>() {
-                let files = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
-                return rustix::io::Errno::from_io_error(io).is_some_and(|errno| files.contains(&errno))
-                    || matches!(
-                        io.kind(),
-                        OutOfMemory
-                            | PermissionDenied
-                            | QuotaExceeded
-                            | ReadOnlyFilesystem
-                            | ResourceBusy
-                            | StorageFull
-                    );
-            }
-            cause = error.source();
+        engine::blames_machine(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store that is thought damaged is set aside, and everything since its webhooks began is sent again.
+    #[test]
+    fn a_store_that_somebody_else_has_open_is_not_damaged() {
+        for (kind, expected) in [
+            (io::ErrorKind::WouldBlock, true),
+            (io::ErrorKind::StorageFull, true),
+            (io::ErrorKind::InvalidData, false),
+        ] {
+            let source = fjall::Error::Io(kind.into());
+            assert_eq!(Error::Database { action: "open", source }.blames_machine(), expected, "{kind:?}");
         }
-        false
     }
 }

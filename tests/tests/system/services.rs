@@ -367,10 +367,16 @@ fn trust_follows_settled_and_breached_calls_and_survives_restarts() {
     // (80 x 50 + 64 x 100) / (80 + 64 + 2 calls x 16)
     assert_eq!(blamed, 59);
     let before = read(&node).at("/trust_score").clone();
+    // One service, so its score is the provider's; who only buys stays in the middle.
+    let standing = |node: &Node, agent: &Account| {
+        let profile = node.send(&Request::get("/v1/agents/me").bearer(&agent.api_key)).expect(200);
+        profile.document().at("/trust_score").clone()
+    };
+    assert_eq!((standing(&node, &provider), standing(&node, &colleague)), (before.clone(), 50.into()));
     let node = node.kill_and_restart();
-    assert_eq!(read(&node).at("/trust_score"), &before);
+    assert_eq!((read(&node).at("/trust_score"), &standing(&node, &provider)), (&before, &before));
     let node = node.stop().start();
-    assert_eq!(read(&node).at("/trust_score"), &before);
+    assert_eq!((read(&node).at("/trust_score"), &standing(&node, &provider)), (&before, &before));
     eventually("the list to be sorted by trust", || {
         let listed = list(&node, &provider, "?sort=trust");
         (listed.at("/services/0/trust_score") == &before).then_some(())

@@ -1,6 +1,6 @@
 //! The x402 flow between a consumer, a provider that is a process of its own, and the node: money, states, endings.
 
-use system_tests::http::Request;
+use system_tests::http::{Request, Response};
 use system_tests::{Account, Document, Node, Provider};
 
 /// A consumer with 10, a provider with nothing, and the provider's service at 0.25 a call.
@@ -202,6 +202,14 @@ fn a_token_is_for_its_own_provider_and_consumer() {
     for step in ["call-started", "call-accepted", "call-completed"] {
         stranger.step(node, &authorized.id, step).expect_error(404, "AP-2002");
     }
+    // Whoever can read the token hears that the step is the other side's, not that there is no token.
+    let told = |answer: Response, words: &str| {
+        let message = answer.expect_error(404, "AP-2002").text("/error/message").to_owned();
+        assert!(message.contains(words), "{message}");
+    };
+    told(consumer.verify(node, &authorized.token), "service of another agent");
+    told(consumer.step(node, &authorized.id, "call-started"), "provider alone");
+    told(provider.cancel(node, &authorized.id), "consumer alone");
     // Nobody pays from somebody else's wallet.
     let body = format!(r#"{{"from_wallet_id":"{}"}}"#, consumer.wallet);
     let path = format!("/v1/services/{other_service}/authorize");
@@ -240,6 +248,9 @@ fn denials_of_an_authorisation_say_why_and_hold_nothing() {
     let error = send(&dear, "").expect_error(402, "AP-1001");
     assert_eq!(error.text("/error/details/reason"), "insufficient_balance");
     assert_eq!(error.raw(&["error", "details", "needed"]), "10.01");
+    // A call has no fee on top, and a smaller amount cannot be asked for.
+    assert!(error.text("/error/message").contains("price of the call"));
+    assert!(!error.text("/error/next_actions/0").contains("fee"));
     market.assert_parts("10", "0", "0");
 
     let freeze = format!("/v1/wallets/{}/freeze", consumer.wallet);
@@ -253,4 +264,30 @@ fn denials_of_an_authorisation_say_why_and_hold_nothing() {
     // By slug it is the same service.
     let other = Account::funded(node, "other", "1");
     other.authorize(node, "weather", "");
+}
+
+/// A node without an index says that it has no lists; what it sells, and the ends of its tokens after a crash, need none.
+#[test]
+fn without_an_index_calls_are_sold_and_lists_are_refused() {
+    let market = Market::open(Node::builder().set("history.enabled", "false").start(), "");
+    let Market { node, consumer, provider, service } = market;
+    let authorized = consumer.authorize(&node, &service, "");
+    provider.verify(&node, &authorized.token).expect(200);
+    for step in ["call-started", "call-accepted"] {
+        provider.step(&node, &authorized.id, step).expect(200);
+    }
+    let completed = provider.step(&node, &authorized.id, "call-completed").expect(200);
+    for path in [
+        "/v1/x402/tokens".to_owned(),
+        "/v1/payments".to_owned(),
+        format!("/v1/wallets/{}/entries", consumer.wallet),
+    ] {
+        let error = node.send(&Request::get(path).bearer(&consumer.api_key)).expect_error(409, "AP-1006");
+        assert_eq!(error.text("/error/details/status"), "no_history_index");
+        assert_eq!(error.at("/error/retryable"), false);
+    }
+    let node = node.kill_and_restart();
+    let again = provider.step(&node, &authorized.id, "call-completed").expect(200);
+    assert_eq!(again.text(), completed.text());
+    assert_eq!(consumer.token(&node, &authorized.id).expect(200).document().text("/status"), "settled");
 }

@@ -46,6 +46,7 @@ pub(super) struct Gauges {
     services: Gauge,
     webhooks: Gauge,
     tokens: Gauge,
+    open_tokens: Gauge,
     claims: Gauge,
     open_disputes: Gauge,
     timers: Gauge,
@@ -88,6 +89,10 @@ impl Gauges {
             tokens: described(
                 "agentpay_engine_tokens",
                 "Payment tokens in memory, open ones and those that ended lately",
+            ),
+            open_tokens: described(
+                "agentpay_engine_open_tokens",
+                "Payment tokens that have not ended, of x402.tokens_open_max",
             ),
             claims: described(
                 "agentpay_engine_claims_items",
@@ -133,6 +138,7 @@ impl Gauges {
         self.services.set(exact(now.services));
         self.webhooks.set(exact(now.webhooks));
         self.tokens.set(exact(now.tokens));
+        self.open_tokens.set(exact(now.open_tokens));
         self.claims.set(exact(now.claims));
         self.open_disputes.set(exact(now.open_disputes));
         self.timers.set(exact(now.timers));

@@ -6,6 +6,7 @@
 
 mod kind;
 mod refusals;
+mod token_state;
 
 use std::borrow::Cow;
 
@@ -42,6 +43,8 @@ pub(crate) struct Problem {
     pub(crate) details: Vec<(&'static str, Detail)>,
     /// Overrides the table where the same kind of case can differ.
     pub(crate) retryable: bool,
+    /// What to do next; the table's unless something more exact is known.
+    pub(crate) next_actions: &'static [&'static str],
     /// Headers of this answer, such as `Allow` or `Retry-After`.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -60,6 +63,7 @@ impl Problem {
             message: Cow::Borrowed(row.message),
             details: Vec::new(),
             retryable: row.retryable,
+            next_actions: row.next_actions,
             headers,
         }
     }
@@ -88,6 +92,12 @@ impl Problem {
     /// Replaces the message.
     pub(crate) fn saying(mut self, message: impl Into<Cow<'static, str>>) -> Self {
         self.message = message.into();
+        self
+    }
+
+    /// Replaces the next actions.
+    pub(crate) fn advising(mut self, next_actions: &'static [&'static str]) -> Self {
+        self.next_actions = next_actions;
         self
     }
 
@@ -128,7 +138,7 @@ impl Problem {
                     }
                 });
                 w.name("next_actions").array(|w| {
-                    for action in row.next_actions {
+                    for action in self.next_actions {
                         w.string(action);
                     }
                 });

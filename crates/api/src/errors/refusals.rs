@@ -3,7 +3,7 @@
 use engine::Refusal;
 use ledger::{Denial, PaymentState, WalletStatus};
 
-use super::{Detail, Kind, Problem};
+use super::{Detail, Kind, Problem, token_state};
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
@@ -22,6 +22,24 @@ impl From<Refusal> for Problem {
             Refusal::TooLarge => Self::new(Kind::BodyTooLarge)
                 .saying("The request is larger than one record may be. Nothing was moved. Split it into smaller ones."),
             Refusal::Stopping => Self::new(Kind::Stopping),
+            Refusal::NoIndex => Self::new(Kind::WrongState)
+                .saying("This node keeps no index of what has happened (history.enabled = false), so it has no lists.")
+                .advising(&[
+                    "Read single payments and tokens by their ids.",
+                    "Ask the node's operator to keep the index: it is made from the log at the next start.",
+                ])
+                .with_text("status", "no_history_index"),
+            Refusal::EndNotIndexed => Self::new(Kind::WrongState)
+                .saying(
+                    "The token has ended. This node keeps no index of what has happened (history.enabled = false) and \
+                     cannot tell how.",
+                )
+                .advising(&[
+                    "Provider: do not deliver; whether the call was paid shows in your wallet's balance.",
+                    "Consumer: nothing is held for it any more; authorise a new call if you need one.",
+                    "Ask the node's operator to keep the index: then it tells how every token ended.",
+                ])
+                .with_text("status", "ended"),
             Refusal::Damaged => Self::new(Kind::Damaged),
         }
     }
@@ -97,13 +115,25 @@ impl From<Denial> for Problem {
             Denial::TokenMismatch => Self::new(Kind::TokenInvalid).with_text("reason", "not_as_reserved"),
             Denial::ServiceInactive => Self::new(Kind::WrongState)
                 .saying("The service is not active and takes no new calls.")
+                .advising(&["Look for another service with GET /v1/services."])
                 .with_text("status", "inactive"),
+            Denial::TooManyOpenTokens { limit } => Self::new(Kind::TooManyInFlight)
+                .saying("The agent has as many open payment tokens as it may. Nothing was held.")
+                .advising(&[
+                    "Cancel tokens that nobody has redeemed with DELETE /v1/x402/tokens/{token_id}, or wait until some have ended.",
+                    "List them with GET /v1/x402/tokens?role=consumer&status=reserved.",
+                ])
+                .with_text("rule", "too_many_open_tokens")
+                .with("limit", Detail::Number(limit.into())),
+            Denial::NoRoomForTokens => Self::new(Kind::Overloaded)
+                .saying("There are as many open payment tokens on this node as there may be. Nothing was held."),
             Denial::SlugTaken { slug } => Self::new(Kind::AlreadyExists)
                 .saying("There is a service of that name, or of one that looks the same in a URL. Choose another name.")
                 .with_text("path", "$.name")
                 .with_text("slug", slug.into_string()),
             Denial::NoWalletInCurrency { currency } => Self::new(Kind::UnknownWallet)
                 .saying(format!("The agent has no wallet in {currency} to be paid into. Open one first."))
+                .advising(&["Have the agent's owner open one with POST /v1/wallets, then register the service again."])
                 .with_text("currency", currency.as_str().to_owned()),
             Denial::PriceAboveMaximum { price, max_amount } => Self::new(Kind::PriceAboveMaximum)
                 .with_amount("price", price)
@@ -112,9 +142,7 @@ impl From<Denial> for Problem {
                 Self::new(Kind::TokenExpired).with("expired_at", Detail::Time(expired_at))
             }
             Denial::TokenUsed { status } => Self::new(Kind::TokenUsed).with_text("status", status.as_str()),
-            Denial::WrongTokenStatus { status } => Self::new(Kind::WrongState)
-                .saying("The token's present state does not allow this step.")
-                .with_text("status", status.as_str()),
+            Denial::WrongTokenStatus { status } => token_state::problem(status),
             Denial::UnknownDispute => {
                 Self::new(Kind::NotFound).saying("There is no such dispute that this key may see.")
             }
@@ -228,6 +256,8 @@ mod tests {
             (Denial::UnknownToken, 404, "AP-2002"),
             (Denial::TokenMismatch, 400, "TOKEN_INVALID"),
             (Denial::ServiceInactive, 409, "AP-1006"),
+            (Denial::TooManyOpenTokens { limit: 9 }, 429, "AP-3002"),
+            (Denial::NoRoomForTokens, 503, "AP-3001"),
             (Denial::SlugTaken { slug: "weather".into() }, 409, "AP-2003"),
             (Denial::NoWalletInCurrency { currency: Currency::EUR }, 404, "AP-1001"),
             (Denial::PriceAboveMaximum { price: two, max_amount: one }, 402, "AP-1001"),
@@ -276,6 +306,8 @@ mod tests {
             (Refusal::OutcomeUnknown, 503, "AP-3003"),
             (Refusal::TooLarge, 413, "AP-2004"),
             (Refusal::Stopping, 503, "AP-3001"),
+            (Refusal::NoIndex, 409, "AP-1006"),
+            (Refusal::EndNotIndexed, 409, "AP-1006"),
             (Refusal::Damaged, 500, "AP-3005"),
         ];
         for (refusal, status, code) in table {

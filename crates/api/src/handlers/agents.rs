@@ -123,8 +123,9 @@ pub(crate) async fn read(call: &Call<'_>) -> Result<Reply, Problem> {
         w.name("name").string(&agent.name);
         w.name("operator").string(&agent.operator);
         w.name("metadata").raw(agent.metadata.as_deref());
+        // An agent has no other state: what can be stopped are its keys and its wallets.
         w.name("status").plain("active");
-        w.name("trust_score").integer(ledger::TRUST_SCORE_START);
+        w.name("trust_score").integer(call.engine.trust_score(agent.id));
         w.name("public_key").plain(base64url::encode(&agent.public_key));
         w.name("wallets")
             .array(|w| agent.wallets.iter().take(WALLETS_SHOWN_MAX).for_each(|wallet| w.plain(wallet)));

@@ -129,6 +129,20 @@ fn refused(refusal: Refusal) -> Problem {
                 "The service is paid in {requested}, but the wallet holds {wallet}. Pay from one in {requested}."
             ),
         ),
+        Refusal::Denied(poor @ Denial::InsufficientBalance { .. }) => Problem::from(poor)
+            .saying("The wallet does not hold the price of the call. Nothing was held.")
+            .advising(&[
+                "Pay from another wallet, or have this one funded, then authorise again.",
+                "Look for a cheaper service with GET /v1/services?sort=price.",
+            ]),
+        other => other.into(),
+    }
+}
+
+/// A refusal to somebody who may read the token and still has no part in this step.
+fn not_ones_own(refusal: Refusal, whose: &'static str) -> Problem {
+    match refusal {
+        Refusal::Denied(denial @ Denial::UnknownToken) => Problem::from(denial).saying(whose),
         other => other.into(),
     }
 }
@@ -208,7 +222,10 @@ pub(crate) async fn verify(call: &Call<'_>) -> Result<Reply, Problem> {
         }),
         key: idempotency::key_use(key, fingerprint),
     };
-    let answer = call.engine.verify_token(call.caller()?, command).await?;
+    let answer = call.engine.verify_token(call.caller()?, command).await;
+    let answer = answer.map_err(|refusal| {
+        not_ones_own(refusal, "The token is for a service of another agent, and only that agent redeems it.")
+    })?;
     let VerifiedToken { token, service } = &answer.value;
     let mut writer = Writer::new(1_024, call.amounts);
     writer.object(|w| {
@@ -261,12 +278,20 @@ pub(crate) async fn step(call: &Call<'_>, step: Step) -> Result<Reply, Problem> 
         Step::Accepted => call.engine.accept_call(caller, id).await,
         Step::Completed => call.engine.complete_call(caller, id).await,
     };
-    Ok(answered(call, answer?))
+    let answer = answer.map_err(|refusal| {
+        not_ones_own(refusal, "There is no such payment token for a service of this agent: its provider alone reports the call.")
+    })?;
+    Ok(answered(call, answer))
 }
 
 /// `DELETE /v1/x402/tokens/{token_id}`: the consumer takes back what no provider has redeemed.
 pub(crate) async fn cancel(call: &Call<'_>) -> Result<Reply, Problem> {
-    let answer = call.engine.cancel_token(call.caller()?, token_id(call)?).await?;
+    let answer = call.engine.cancel_token(call.caller()?, token_id(call)?).await.map_err(|refusal| {
+        not_ones_own(
+            refusal,
+            "There is no such payment token that this agent paid for: its consumer alone cancels it.",
+        )
+    })?;
     Ok(answered(call, answer))
 }
 

@@ -439,12 +439,28 @@ impl<T> Slot<T> {
 
     /// The value of a field that must be there. Call it right after the object was read.
     pub(crate) fn required(self, reader: &Reader<'_>, name: &'static str) -> Result<T> {
-        self.optional().ok_or_else(|| {
-            let mut path = reader.path_text();
-            push_field(&mut path, name);
-            Box::new(Invalid { path, message: format!("The field \"{name}\" is required.") })
-        })
+        self.optional()
+            .ok_or_else(|| wrong_member(reader, name, format!("The field \"{name}\" is required.")))
     }
+
+    /// The value of a field that may be left out but not be null. Call it right after the object was read.
+    pub(crate) fn never_null(self, reader: &Reader<'_>, name: &'static str) -> Result<Option<T>> {
+        match self {
+            Self::Missing => Ok(None),
+            Self::Null => {
+                let advice = "Cannot be null. Leave the field out to keep what is there.";
+                Err(wrong_member(reader, name, advice.into()))
+            }
+            Self::Value(value) => Ok(Some(value)),
+        }
+    }
+}
+
+#[cold]
+fn wrong_member(reader: &Reader<'_>, name: &str, message: String) -> Box<Invalid> {
+    let mut path = reader.path_text();
+    push_field(&mut path, name);
+    Box::new(Invalid { path, message })
 }
 
 fn push_step(path: &mut String, step: &Step<'_>) {

@@ -20,7 +20,7 @@ use crate::json::write::AmountStyle;
 
 /// Age at which a copy is renewed.
 pub(crate) const PERIOD: Duration = Duration::from_secs(5);
-/// Bytes of rendered pages kept per period; beyond, pages are made for every request.
+/// Bytes of rendered pages kept per period, with their questions; beyond, pages are made for every request.
 const PAGES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Order of a list.
@@ -57,6 +57,18 @@ pub(crate) struct Question {
     pub(crate) limit: usize,
     pub(crate) offset: usize,
 }
+
+impl Question {
+    /// What it takes in memory as the name of a page: the caller chooses its texts, and an empty page is short.
+    fn bytes(&self) -> usize {
+        let texts = [&self.category, &self.words].into_iter().flatten().map(String::capacity);
+        texts.fold(PAGE_BYTES, usize::saturating_add)
+    }
+}
+
+/// Memory of a page besides its body and the texts of its question: both in the table, which may be half empty, and the
+/// counts before a shared body.
+const PAGE_BYTES: usize = 2 * size_of::<((Question, AmountStyle), Arc<[u8]>)>() + 2 * size_of::<usize>();
 
 /// The services of one page, and how many there are on all.
 #[derive(Debug)]
@@ -139,8 +151,9 @@ impl Copy {
         }
         let body = render(&self.find(&key.0));
         let mut pages = pages();
-        if pages.bytes.saturating_add(body.len()) <= PAGES_BYTES_MAX {
-            pages.bytes += body.len();
+        let bytes = pages.bytes.saturating_add(body.len()).saturating_add(key.0.bytes());
+        if bytes <= PAGES_BYTES_MAX {
+            pages.bytes = bytes;
             pages.bodies.insert(key, body.as_slice().into());
         }
         body
@@ -329,5 +342,20 @@ mod tests {
         assert_eq!(body(1, PAGES_BYTES_MAX), PAGES_BYTES_MAX);
         assert_eq!(body(1, 5), 5, "too large to keep, so made again");
         assert!(copy.pages.lock().expect("not poisoned").bytes <= PAGES_BYTES_MAX);
+    }
+
+    /// Questions that find nothing have short pages: what is kept of them is mostly the question.
+    #[test]
+    fn questions_of_long_texts_are_counted_with_their_pages() {
+        let copy = Copy::of(services());
+        let ask = |number: usize| {
+            let category = Some(format!("{number:08000}"));
+            copy.page(Question { category, ..question() }, AmountStyle::Number, |_| b"{}".to_vec());
+        };
+        (0..3_000).for_each(ask);
+        let pages = copy.pages.lock().expect("not poisoned");
+        let kept: usize = pages.bodies.keys().map(|(question, _)| question.bytes()).sum();
+        assert!(pages.bodies.len() < 3_000 && kept <= PAGES_BYTES_MAX, "{kept} bytes of questions");
+        assert!(pages.bytes >= kept);
     }
 }

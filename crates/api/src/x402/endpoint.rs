@@ -44,6 +44,12 @@ pub(crate) fn canonical(text: &str) -> Result<Box<str>, String> {
         return Err("Leave user name and password out of the URL.".into());
     }
     let host = authority.host().to_ascii_lowercase();
+    if host.ends_with('.') {
+        return Err("Leave the dot behind the host out.".into());
+    }
+    if uri.path().split('/').any(is_dots) {
+        return Err("Leave . and .. out of the path: clients resolve them before they call.".into());
+    }
     if !is_host(&host) {
         return Err(not_a_url());
     }
@@ -82,6 +88,11 @@ fn is_host(host: &str) -> bool {
     host.len() <= 253 && host.split('.').all(label)
 }
 
+/// A segment that stands for another path, in any of its spellings.
+fn is_dots(segment: &str) -> bool {
+    matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+}
+
 enum Port {
     None,
     Number(u16),
@@ -116,6 +127,7 @@ mod tests {
             ("http://localhost:08080/", "http://localhost:8080/"),
             ("https://xn--bcher-kva.example/a%20b", "https://xn--bcher-kva.example/a%20b"),
             ("https://a.example?q", "https://a.example/?q"),
+            ("https://a.example/.well-known/x..y?../z", "https://a.example/.well-known/x..y?../z"),
         ] {
             assert_eq!(canonical(sent).as_deref(), Ok(kept), "{sent}");
             assert_eq!(canonical(kept).as_deref(), Ok(kept), "the one spelling stays");
@@ -150,6 +162,11 @@ mod tests {
             ("https://a.example/\u{202e}", "ASCII"),
             ("https://a.example/\n", "ASCII"),
             ("https://a.example/<script>", "ASCII"),
+            ("https://a.example./x", "dot behind"),
+            ("https://a.example/./x", ".. out"),
+            ("https://a.example/x/..", ".. out"),
+            ("https://a.example/x/%2E%2e/y", ".. out"),
+            ("https://a.example/x/.%2e", ".. out"),
             ("https://a..example/", "whole URL"),
             ("https://-$.example/", "whole URL"),
             ("https://[::g]/", "URL"),

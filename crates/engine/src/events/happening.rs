@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use journal::{Kind, Owner, View};
 use ledger::{
-    Account, AgentId, Currency, Denial, DisputeMoved, DisputeStatus, EventKind, Fact, KeyPlace, Payee,
-    Position, ServiceChange, ServiceChanged, Step, Timestamp, Token, TokenEnd, TokenEnded, TokenStepped,
-    TokenTimes, TrustChanged, WalletId, WalletStatus,
+    Account, AgentId, Currency, DisputeMoved, DisputeStatus, EventKind, Fact, KeyPlace, Payee, Position,
+    ServiceChange, ServiceChanged, Step, Timestamp, Token, TokenEnd, TokenEnded, TokenStepped, TokenTimes,
+    TrustChanged, WalletId, WalletStatus,
 };
 use wal::Lsn;
 
@@ -19,7 +19,7 @@ use crate::{
     },
     refusal::Refusal,
     service::ServiceView,
-    token::{TokenView, view_after, view_reserved},
+    token::{FormerToken, TokenView, view_after, view_reserved},
     views::{FundReceipt, PaymentReceipt, SettlementReceipt, Transaction},
 };
 
@@ -206,11 +206,10 @@ async fn step(
 /// find its end by; then the times of its other steps are not told.
 async fn former(engine: &Engine, lsn: Lsn, stepped: &TokenStepped) -> Result<Token, EventsError> {
     let unreadable = |refusal| EventsError::Unreadable { lsn, refusal };
-    match engine.closed_token(stepped.token).await {
-        Err(Refusal::Denied(Denial::UnknownToken)) => {}
-        found => return found.map_err(unreadable),
-    }
-    let reserved = engine.reads().reserved(stepped.token.get()).await.map_err(unreadable)?;
+    let reserved = match engine.former_token(stepped.token).await.map_err(unreadable)? {
+        FormerToken::Ended(token) => return Ok(token),
+        FormerToken::Unindexed(token) => token,
+    };
     let at = Some(stepped.at);
     let times = match stepped.step {
         Step::Verify(_) => TokenTimes { verified_at: at, ..TokenTimes::default() },
@@ -233,7 +232,7 @@ fn end(engine: &Engine, lsn: Lsn, ended: &TokenEnded, out: &mut Vec<Event>) {
         TokenEnd::SlaBreached => EventKind::TokenSlaBreached,
     };
     let place = Position::new(lsn.get());
-    let view = engine.closed_view(ended.token, &ended.token(place));
+    let view = engine.view_of_ended(ended.token, &ended.token(place));
     let agents = [view.payer_agent, view.provider];
     token(engine, out, lsn, kind, ended.at, view);
     let key = ledger::KeyPlace { lsn: lsn.get(), item: 0 };

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use ledger::{Denial, RegisterCommand, ServiceId, ServiceStatus, Timestamp, WalletId};
+use ledger::{AgentId, Denial, RegisterCommand, ServiceId, ServiceStatus, Timestamp, WalletId};
 
 use super::view::{RegisterService, ServicePatch, ServiceView};
 use crate::{
@@ -108,14 +108,20 @@ impl Engine {
         self.shared().services.by_slug(slug)
     }
 
+    /// The trust score of an agent: the mean of its services' by calls, and 50 when no call of them counts.
+    pub fn trust_score(&self, agent: AgentId) -> u8 {
+        self.shared().services.score_of(agent)
+    }
+
     /// Every service, newest first. Walks all of them.
     pub fn services(&self) -> Vec<Arc<ServiceView>> {
         self.shared().services.all()
     }
 
-    /// Active services whose endpoint is exactly this URL: verified ones first, then by trust.
-    pub fn services_at(&self, endpoint_url: &str) -> Vec<Arc<ServiceView>> {
-        self.shared().services.at_url(endpoint_url)
+    /// The first `limit` active services whose endpoint is exactly this URL, verified ones first, then by trust, and how
+    /// many there are.
+    pub fn services_at(&self, endpoint_url: &str, limit: usize) -> (Vec<Arc<ServiceView>>, usize) {
+        self.shared().services.at_url(endpoint_url, limit)
     }
 
     /// The wallet that a service in `currency` is paid into.

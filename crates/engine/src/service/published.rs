@@ -1,11 +1,14 @@
 //! Durable services as requests see them: by id, slug and URL. Written by the commit stream and by recovery.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use ledger::{Position, Service, ServiceChange, ServiceChanged, ServiceId, ServiceStatus, TrustChanged};
+use ledger::{
+    Position, Service, ServiceChange, ServiceChanged, ServiceId, ServiceStatus, Timestamp, TrustChanged,
+};
 
 use super::view::ServiceView;
 
@@ -13,10 +16,15 @@ use super::view::ServiceView;
 pub(super) struct Published {
     services: HashMap<ServiceId, (Position, Arc<ServiceView>)>,
     slugs: HashMap<Box<str>, ServiceId>,
-    urls: HashMap<Box<str>, Vec<ServiceId>>,
+    /// Active services of each URL, in order: anybody may register any URL, so that a page of them must not cost a walk
+    /// over all.
+    urls: HashMap<Box<str>, BTreeSet<Rank>>,
     /// By the position of their registration: times may tie.
     by_age: BTreeMap<Position, ServiceId>,
 }
+
+/// Place among the services of one URL: verified ones first, then by trust, then the oldest.
+type Rank = (Reverse<bool>, Reverse<u8>, Timestamp, ServiceId);
 
 impl Published {
     pub(super) fn get(&self, id: ServiceId) -> Option<(Position, Arc<ServiceView>)> {
@@ -32,13 +40,11 @@ impl Published {
         self.by_age.values().rev().filter_map(|id| self.view(*id)).collect()
     }
 
-    /// Active services at this URL: verified ones first, then by trust.
-    pub(super) fn at_url(&self, url: &str) -> Vec<Arc<ServiceView>> {
-        let ids = self.urls.get(url).map_or(&[][..], Vec::as_slice);
-        let mut found: Vec<_> = ids.iter().filter_map(|id| self.view(*id)).collect();
-        found.retain(|service| service.status == ServiceStatus::Active);
-        found.sort_by_key(|service| (!service.verified, 100 - service.trust_score.min(100)));
-        found
+    /// The first `limit` active services at this URL, and how many there are.
+    pub(super) fn at_url(&self, url: &str, limit: usize) -> (Vec<Arc<ServiceView>>, usize) {
+        let Some(ranks) = self.urls.get(url) else { return (Vec::new(), 0) };
+        let first = ranks.iter().take(limit).filter_map(|(.., id)| self.view(*id)).collect();
+        (first, ranks.len())
     }
 
     /// A service that recovery has found.
@@ -75,12 +81,14 @@ impl Published {
     }
 
     pub(super) fn trust_changed(&mut self, fact: &TrustChanged) {
-        if let Some((_, view)) = self.services.get_mut(&fact.service) {
-            let view = Arc::make_mut(view);
-            view.trust_score = fact.score;
-            view.settled_calls = fact.settled_calls;
-            view.breached_calls = fact.breached_calls;
-        }
+        let Some((version, view)) = self.services.get(&fact.service).cloned() else { return };
+        let view = ServiceView {
+            trust_score: fact.score,
+            settled_calls: fact.settled_calls,
+            breached_calls: fact.breached_calls,
+            ..Arc::unwrap_or_clone(view)
+        };
+        self.put(version, view);
     }
 
     fn put(&mut self, version: Position, view: ServiceView) {
@@ -89,22 +97,18 @@ impl Published {
             if old.slug != view.slug && self.slugs.get(&old.slug) == Some(&id) {
                 self.slugs.remove(&old.slug);
             }
-            if old.terms.endpoint_url != view.terms.endpoint_url
-                && let Some(url) = &old.terms.endpoint_url
-                && let Some(ids) = self.urls.get_mut(url)
+            if let Some((url, rank)) = listed(old)
+                && let Some(ranks) = self.urls.get_mut(url)
             {
-                ids.retain(|other| *other != id);
-                if ids.is_empty() {
+                ranks.remove(&rank);
+                if ranks.is_empty() {
                     self.urls.remove(url);
                 }
             }
         }
         self.slugs.insert(view.slug.clone(), id);
-        if let Some(url) = &view.terms.endpoint_url {
-            let ids = self.urls.entry(url.clone()).or_default();
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
+        if let Some((url, rank)) = listed(&view) {
+            self.urls.entry(url.into()).or_default().insert(rank);
         }
         self.services.insert(id, (version, Arc::new(view)));
     }
@@ -112,4 +116,10 @@ impl Published {
     fn view(&self, id: ServiceId) -> Option<Arc<ServiceView>> {
         self.services.get(&id).map(|(_, view)| view.clone())
     }
+}
+
+/// The URL under which a service is listed, if it is, and its place there.
+fn listed(view: &ServiceView) -> Option<(&str, Rank)> {
+    let url = view.terms.endpoint_url.as_deref().filter(|_| view.status == ServiceStatus::Active)?;
+    Some((url, (Reverse(view.verified), Reverse(view.trust_score), view.created_at, view.id)))
 }

@@ -12,7 +12,7 @@ use std::{
 use journal::{Encode, RowRef, Scratch};
 use ledger::{
     AgentId, CallTerms, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service,
-    ServiceChanged, ServiceId, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register,
+    ServiceChanged, ServiceId, Standing, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register,
     decide_verified,
 };
 use parking_lot::{Mutex, RwLock};
@@ -40,8 +40,12 @@ pub(crate) struct ServicesState {
     /// Registrations by provider and key.
     keys: BTreeMap<(AgentId, KeyHash), (Position, u64)>,
     by_provider: HashMap<AgentId, usize>,
+    /// What the services of each provider give it. Those whose calls never counted are left out.
+    standings: HashMap<AgentId, Standing>,
     /// Whose calls ended since its score was recorded.
-    dirty: BTreeSet<ServiceId>,
+    moved: BTreeSet<ServiceId>,
+    /// Whose scores are being recorded, a slice at a time.
+    telling: BTreeSet<ServiceId>,
     /// Position of the newest decision about any service.
     newest: Position,
     scratch: Scratch,
@@ -62,7 +66,11 @@ impl Services {
             published.recovered(service);
         }
         let unsaid = |service: &&Service| service.trust.score() != service.trust.shown;
-        state.dirty = state.services.values().filter(unsaid).map(|service| service.id).collect();
+        state.moved = state.services.values().filter(unsaid).map(|service| service.id).collect();
+        for service in state.services.values().filter(|service| !service.trust.calls.is_empty()) {
+            let standing = state.standings.entry(service.provider).or_default();
+            *standing = standing.with(Standing::default(), Standing::of(&service.trust));
+        }
         Self { state: Mutex::new(state), published: RwLock::new(published) }
     }
 
@@ -79,8 +87,8 @@ impl Services {
         self.published.read().all()
     }
 
-    pub(crate) fn at_url(&self, url: &str) -> Vec<Arc<ServiceView>> {
-        self.published.read().at_url(url)
+    pub(crate) fn at_url(&self, url: &str, limit: usize) -> (Vec<Arc<ServiceView>>, usize) {
+        self.published.read().at_url(url, limit)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -99,12 +107,17 @@ impl Services {
 
     /// For the commit stream: a call has ended.
     pub(crate) fn saw(&self, ended: &TokenEnded, position: Position) {
-        self.state.lock().saw(ended, position);
+        self.state.lock().standing_changes(ended.terms.service, |state| state.saw(ended, position));
+    }
+
+    /// The score of an agent as a provider: from calls whose ends are durable.
+    pub(crate) fn score_of(&self, agent: AgentId) -> u8 {
+        self.state.lock().standings.get(&agent).copied().unwrap_or_default().score()
     }
 
     /// For the commit stream: a dispute about a settled call was resolved with a refund.
     pub(crate) fn refunded(&self, call: &CallTerms, position: Position) {
-        self.state.lock().refunded(call, position);
+        self.state.lock().standing_changes(call.service, |state| state.refunded(call, position));
     }
 
     /// Registers a service. `found` was found where the request arrived and is looked at after the key.
@@ -180,20 +193,30 @@ impl Services {
         state.conclude(id, decision, shared, seat)
     }
 
-    /// Records the scores that have moved; to be called once a second. Stops when the log takes nothing.
-    pub(crate) fn record_scores(&self, shared: &Shared, at: Timestamp) -> Result<(), Refused> {
-        let dirty = std::mem::take(&mut self.state.lock().dirty);
-        let mut dirty = dirty.into_iter();
-        while let Some(id) = dirty.next() {
-            let recorded = self.state.lock().record_score(id, shared, at);
-            if let Err(refused) = recorded {
-                let mut state = self.state.lock();
-                state.dirty.insert(id);
-                state.dirty.extend(dirty);
-                return Err(refused);
-            }
+    /// Begins to tell the scores that have moved until now. Nobody is told of twice until [`Self::record_scores`] is
+    /// through with all of them.
+    pub(crate) fn begin_telling(&self) {
+        let mut state = self.state.lock();
+        let moved = std::mem::take(&mut state.moved);
+        state.telling.extend(moved);
+    }
+
+    /// Records up to `limit` of the scores that are to be told and hands on the position of each; true when none is
+    /// left. The guard is given back between two of them. Stops when the log takes nothing.
+    pub(crate) fn record_scores(
+        &self,
+        shared: &Shared,
+        at: Timestamp,
+        limit: usize,
+        mut recorded: impl FnMut(Position),
+    ) -> Result<bool, Refused> {
+        for _ in 0..limit {
+            let mut state = self.state.lock();
+            let Some(id) = state.telling.first().copied() else { return Ok(true) };
+            recorded(state.record_score(id, shared, at)?);
+            state.telling.remove(&id);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Encoded snapshot rows of up to `limit` services that follow `after`.
@@ -253,7 +276,7 @@ impl ServicesState {
     pub(crate) fn saw(&mut self, ended: &TokenEnded, position: Position) -> bool {
         let Some(service) = self.services.get_mut(&ended.terms.service) else { return false };
         if service.saw(ended, position) {
-            self.dirty.insert(service.id);
+            self.moved.insert(service.id);
         }
         true
     }
@@ -263,7 +286,7 @@ impl ServicesState {
     pub(crate) fn refunded(&mut self, call: &CallTerms, position: Position) -> bool {
         let Some(service) = self.services.get_mut(&call.service) else { return false };
         if service.refunded(call, position) {
-            self.dirty.insert(service.id);
+            self.moved.insert(service.id);
         }
         true
     }
@@ -273,6 +296,22 @@ impl ServicesState {
         let ids: BTreeSet<_> = self.services.keys().chain(other.services.keys()).collect();
         let differing = ids.into_iter().filter(|id| self.services.get(id) != other.services.get(id));
         differing.map(|id| format!("{id} differs between the replay and the snapshot")).collect()
+    }
+
+    /// Lets `change` change what is known of a service's calls, and with it how its provider stands.
+    fn standing_changes(&mut self, service: ServiceId, change: impl FnOnce(&mut Self) -> bool) {
+        let standing = |state: &Self| {
+            let service = state.services.get(&service);
+            service.map(|service| (service.provider, Standing::of(&service.trust)))
+        };
+        let before = standing(self);
+        change(self);
+        if let (Some((provider, before)), Some((_, after))) = (before, standing(self))
+            && before != after
+        {
+            let standing = self.standings.entry(provider).or_default();
+            *standing = standing.with(before, after);
+        }
     }
 
     fn conclude(
@@ -314,16 +353,16 @@ impl ServicesState {
         }
     }
 
-    fn record_score(&mut self, id: ServiceId, shared: &Shared, at: Timestamp) -> Result<(), Refused> {
-        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
+    fn record_score(&mut self, id: ServiceId, shared: &Shared, at: Timestamp) -> Result<Position, Refused> {
+        let service = self.services.get_mut(&id).expect("no service ever leaves");
         let (score, trust) = (service.trust.score(), &service.trust);
         let (settled_calls, breached_calls) = (trust.settled_calls, trust.breached_calls);
         let fact = TrustChanged { service: id, score, settled_calls, breached_calls, at };
         fact.encode(&mut self.scratch);
-        let lsn = shared.wal.append(self.scratch.bytes())?;
-        let applied = service.apply_trust(&fact, Position::new(lsn.get()));
+        let position = Position::new(shared.wal.append(self.scratch.bytes())?.get());
+        let applied = service.apply_trust(&fact, position);
         assert!(applied, "a new record is above everything decided before");
-        Ok(())
+        Ok(position)
     }
 }
 

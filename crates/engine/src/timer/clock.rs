@@ -219,6 +219,20 @@ mod tests {
         }
     }
 
+    /// Two clocks that go at different speeds, as far apart as crystals are: for ten days it is no jump and moves nothing.
+    #[test]
+    fn a_clock_that_drifts_is_believed_and_moves_nothing() {
+        for drift_ms in [-200, 200] {
+            let clock = ManualClock::new(START);
+            let time = keeper(&clock, None);
+            for passed in 1..=864 {
+                clock.advance(1_000_000);
+                clock.jump(drift_ms);
+                assert_eq!((time.look(), time.now().millis()), (Sanity::Sane, START + passed * 1_000_000));
+            }
+        }
+    }
+
     #[test]
     fn an_absurd_jump_freezes_time_until_the_clock_is_right() {
         for jump in [-10 * 365 * DAY_MS, -DAY_MS - 1, DAY_MS + 1, 10 * 365 * DAY_MS, i64::MAX / 2] {

@@ -16,7 +16,7 @@ use std::{
 };
 
 use journal::{Encode, Scratch};
-use ledger::{ClockFact, OutageCause, Position, Timestamp};
+use ledger::{ClockFact, OutageCause, Position};
 use tokio::sync::oneshot;
 use wal::{Admission, Lsn};
 
@@ -31,7 +31,7 @@ use crate::{
 const ROUND: Duration = Duration::from_millis(4);
 /// Pause between two slices of a burst.
 const BREATH: Duration = Duration::from_micros(200);
-/// Owners woken between two pauses.
+/// Owners woken between two pauses, and the same of other work.
 const SLICE: usize = 1_024;
 /// Decisions of the timer that wait for the disk: about 2 MiB of log.
 const IN_FLIGHT_MAX: usize = 8_192;
@@ -39,8 +39,12 @@ const IN_FLIGHT_MAX: usize = 8_192;
 const OUTAGE_MIN_MS: i64 = 100;
 /// Time between two signs of life while providers have calls under way.
 const ALIVE_EVERY_MS: i64 = 1_000;
-/// Time between two recordings of scores and evictions of ended tokens.
-const HOUSEKEEPING_EVERY_MS: i64 = 1_000;
+/// How many more ended tokens stay in memory where there is no index to find them in.
+const KEPT_UNINDEXED_FACTOR: usize = 4;
+/// Most timers that an open token has: of its expiry, its start, its end.
+const TIMERS_PER_TOKEN: u64 = 3;
+/// Time from the recording of the last score that had moved to that of the first that moved since.
+const SCORES_EVERY_MS: i64 = 1_000;
 
 /// Figures of the timer thread.
 #[derive(Default)]
@@ -97,7 +101,10 @@ struct Rounds<'s> {
     durable: Lsn,
     /// What holds the node up, if anything does.
     held_up: Option<OutageCause>,
-    housekeeping_at: i64,
+    /// Scores are being recorded, a slice in each round.
+    is_telling: bool,
+    /// When the last of them were.
+    told_at: i64,
     caught_up: Option<oneshot::Sender<()>>,
     scratch: Scratch,
 }
@@ -117,7 +124,8 @@ impl<'s> Rounds<'s> {
             in_flight: VecDeque::new(),
             durable: shared.wal.durable_lsn(),
             held_up: None,
-            housekeeping_at: i64::MIN,
+            is_telling: false,
+            told_at: i64::MIN,
             caught_up: Some(caught_up),
             scratch: Scratch::default(),
         };
@@ -223,8 +231,7 @@ impl<'s> Rounds<'s> {
         if !matches!(shared.status.phase(), Phase::Ready | Phase::Recovering { .. }) {
             return;
         }
-        let room = IN_FLIGHT_MAX.saturating_sub(self.in_flight.len()).min(SLICE);
-        for _ in 0..room {
+        for _ in 0..self.room() {
             let Some(id) = self.due.pop_front() else { return };
             match shared.tokens.own(id, |token| Owner { id, token, shared }.lapse()) {
                 Some(Lapse::Ended { position, late_ms }) => {
@@ -244,19 +251,47 @@ impl<'s> Rounds<'s> {
         }
     }
 
+    /// What has time: a slice of it in each round that has no deadlines left, or a burst would wait for it.
     fn housekeep(&mut self) {
-        let shared = self.shared;
-        let now = shared.time.now().millis();
-        if now.saturating_sub(self.housekeeping_at) < HOUSEKEEPING_EVERY_MS {
+        if !self.due.is_empty() {
             return;
         }
-        self.housekeeping_at = now;
-        shared.tokens.evict((self.indexed)(), |position| shared.delivered.covers(position));
-        if shared.status.phase() == Phase::Ready
-            && let Err(refused) = shared.services.record_scores(shared, Timestamp::from_millis(now))
-        {
-            tracing::debug!(?refused, "trust scores are recorded later");
+        let shared = self.shared;
+        let indexed = (self.indexed)();
+        let share = if indexed.is_some() { 1 } else { KEPT_UNINDEXED_FACTOR };
+        let kept = shared.options.ended_tokens_kept.saturating_mul(share);
+        shared.tokens.evict(kept, SLICE, indexed, |position| shared.delivered.covers(position));
+        let needed = shared.tokens.open_len().saturating_mul(TIMERS_PER_TOKEN);
+        if self.wheel.len() as u64 > needed.saturating_add(shared.options.dead_timers_max) {
+            let is_open = |id| shared.tokens.read(id, |token| token.status.is_open()) == Some(true);
+            self.wheel.sweep(SLICE, is_open);
         }
+        if shared.status.phase() == Phase::Ready {
+            self.tell_scores();
+        }
+    }
+
+    fn tell_scores(&mut self) {
+        let shared = self.shared;
+        let at = shared.time.now();
+        if !self.is_telling {
+            if at.millis().saturating_sub(self.told_at) < SCORES_EVERY_MS {
+                return;
+            }
+            shared.services.begin_telling();
+            self.is_telling = true;
+        }
+        let room = self.room();
+        let in_flight = &mut self.in_flight;
+        match shared.services.record_scores(shared, at, room, |position| in_flight.push_back(position)) {
+            Ok(all) => (self.is_telling, self.told_at) = (!all, at.millis()),
+            Err(refused) => tracing::debug!(?refused, "trust scores are recorded later"),
+        }
+    }
+
+    /// Decisions that may be taken before others get the log.
+    fn room(&self) -> usize {
+        IN_FLIGHT_MAX.saturating_sub(self.in_flight.len()).min(SLICE)
     }
 
     /// Records what the clock has decided; false when the log takes nothing now.

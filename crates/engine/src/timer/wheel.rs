@@ -3,6 +3,8 @@
 //! A timer lies at the level of the highest byte in which its tick differs from the present one, in the slot that this
 //! byte names. When the wheel reaches the beginning of a slot above the first level, the slot's timers move down. Adding
 //! is a push, and a timer moves at most seven times; empty stretches are skipped by bitmaps.
+//! Whoever knows that timers are not needed any more may sweep: the wheel is walked a few timers at a time, round and
+//! round, and drops what is not wanted.
 //! Invariants: nothing fires before its time; it fires at most one tick after the wheel was told of it.
 //! Memory: 16 bytes per timer in vectors that double, so 32 at most, and 49 KiB for the slots.
 
@@ -34,13 +36,27 @@ pub(super) struct Wheel {
     /// Everything at or before this tick has fired.
     tick: u64,
     len: usize,
+    sweep: Place,
+}
+
+/// A timer's place: the next one that a sweep looks at.
+#[derive(Copy, Clone, Default)]
+struct Place {
+    level: usize,
+    slot: usize,
+    index: usize,
 }
 
 impl Wheel {
     /// An empty wheel at `now`.
     pub(super) fn new(now: Timestamp) -> Self {
         let level = || Level { slots: vec![Vec::new(); SLOTS].into_boxed_slice(), occupied: [0; 4] };
-        Self { levels: std::array::from_fn(|_| level()), tick: millis(now) / TICK_MS, len: 0 }
+        Self {
+            levels: std::array::from_fn(|_| level()),
+            tick: millis(now) / TICK_MS,
+            len: 0,
+            sweep: Place::default(),
+        }
     }
 
     /// Timers that have not fired.
@@ -84,10 +100,52 @@ impl Wheel {
         }
     }
 
+    /// Looks at up to `limit` timers, from where the last sweep stopped, and drops those that nobody wants.
+    pub(super) fn sweep(&mut self, limit: usize, mut is_wanted: impl FnMut(Position) -> bool) {
+        let mut looked = 0;
+        while looked < limit && self.len > 0 {
+            let Place { level, slot, index } = self.sweep;
+            let entries = &mut self.levels[level].slots[slot];
+            match entries.get(index) {
+                None => self.leave_swept_slot(),
+                Some(entry) if is_wanted(Position::new(entry.token)) => {
+                    looked += 1;
+                    self.sweep.index += 1;
+                }
+                Some(_) => {
+                    looked += 1;
+                    // Within a slot timers have no order.
+                    entries.swap_remove(index);
+                    self.len -= 1;
+                }
+            }
+        }
+    }
+
+    /// Gives back memory that the sweep has emptied, and goes on to the next slot with timers.
+    fn leave_swept_slot(&mut self) {
+        let Place { level, slot, .. } = self.sweep;
+        let present = &mut self.levels[level];
+        let entries = &mut present.slots[slot];
+        if entries.is_empty() {
+            present.occupied[slot / 64] &= !(1 << (slot % 64));
+        }
+        if entries.capacity() > KEPT_TIMERS_MAX.max(entries.len().saturating_mul(4)) {
+            entries.shrink_to(entries.len().saturating_mul(2));
+        }
+        self.sweep = match present.from(slot + 1) {
+            Some(slot) => Place { level, slot, index: 0 },
+            None => {
+                let level = (level + 1) % LEVELS;
+                Place { level, slot: self.levels[level].from(0).unwrap_or(SLOTS - 1), index: 0 }
+            }
+        };
+    }
+
     /// When the next slot has to be looked at.
     fn next(&self) -> Option<(usize, u64)> {
         (0..LEVELS).find_map(|level| {
-            let slot = self.levels[level].after(byte(self.tick, level))?;
+            let slot = self.levels[level].from(byte(self.tick, level) + 1)?;
             let above = self.tick.checked_shr(shift(level) + 8).unwrap_or(0);
             let base = above.checked_shl(shift(level) + 8).unwrap_or(0);
             Some((level, base | ((slot as u64) << shift(level))))
@@ -119,11 +177,10 @@ impl Wheel {
 }
 
 impl Level {
-    /// The first slot with timers behind `slot`.
-    fn after(&self, slot: usize) -> Option<usize> {
-        let next = slot + 1;
-        (next / 64..SLOTS / 64).find_map(|word| {
-            let from = if word == next / 64 { next % 64 } else { 0 };
+    /// The first slot with timers from `first` on.
+    fn from(&self, first: usize) -> Option<usize> {
+        (first / 64..SLOTS / 64).find_map(|word| {
+            let from = if word == first / 64 { first % 64 } else { 0 };
             let bits = self.occupied[word] & (u64::MAX << from);
             (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize)
         })
@@ -216,7 +273,33 @@ mod tests {
         assert!(kept <= LEVELS * SLOTS * KEPT_TIMERS_MAX, "{kept} timers' worth is kept");
     }
 
-    /// Against a sorted list, with random delays from nothing to years and random steps of time.
+    #[test]
+    fn a_sweep_drops_what_nobody_wants_and_gives_its_memory_back() {
+        let mut wheel = Wheel::new(at(START));
+        (0..100_000).for_each(|token| add(&mut wheel, token, START + 5_000 + token * 40));
+        let wanted = |token: Position| token.get().is_multiple_of(100);
+        wheel.sweep(1_000, wanted);
+        assert!(
+            (99_000..99_050).contains(&wheel.len()),
+            "a thousand were looked at: {} are left",
+            wheel.len()
+        );
+        for _ in 0..100 {
+            wheel.sweep(1_000, wanted);
+        }
+        assert_eq!(wheel.len(), 1_000);
+        wheel.sweep(10_000, wanted);
+        assert_eq!(wheel.len(), 1_000, "round and round");
+        let kept: usize =
+            wheel.levels.iter().flat_map(|level| level.slots.iter()).map(|slot| slot.capacity()).sum();
+        assert!(kept <= LEVELS * SLOTS * KEPT_TIMERS_MAX, "{kept} timers' worth is kept");
+        let expected: Vec<u64> = (0..100_000).filter(|token| token % 100 == 0).collect();
+        assert_eq!(fired(&mut wheel, START + 5_000_000), expected);
+        wheel.sweep(10, |_| panic!("there is nothing left"));
+    }
+
+    /// Against a sorted list, with random delays from nothing to years, random steps of time, and sweeps that stop
+    /// somewhere: what they have dropped never fires.
     #[test]
     fn the_wheel_agrees_with_a_sorted_list() {
         let seed = testkit::seed("cargo test -p engine --lib the_wheel_agrees");
@@ -224,27 +307,32 @@ mod tests {
         for _ in 0..200 {
             let start = START + random.next_u64() % 1_000_000;
             let (mut wheel, mut list, mut now) = (Wheel::new(at(start)), BTreeSet::new(), start);
-            for token in 0..400 {
+            let mut token = 0;
+            for _ in 0..400 {
                 for _ in 0..random.index(4) {
                     let reach = 1u64 << random.index(40);
                     let deadline = now.saturating_sub(50) + random.next_u64() % reach;
+                    token += 1;
                     add(&mut wheel, token, deadline);
                     // Late ones fire with the tick that follows.
-                    let tick = deadline.div_ceil(TICK_MS).max(now / TICK_MS + 1);
-                    assert!(list.insert((tick, token, list.len())));
+                    list.insert((deadline.div_ceil(TICK_MS).max(now / TICK_MS + 1), token));
+                }
+                if random.below(4) == 0 {
+                    let unwanted = random.below(7);
+                    let mut dropped = BTreeSet::new();
+                    wheel.sweep(random.index(60), |token| {
+                        token.get() % 7 != unwanted || !dropped.insert(token.get())
+                    });
+                    list.retain(|(_, token)| !dropped.contains(token));
                 }
                 now += random.next_u64() % (1u64 << random.index(34));
-                let expected: Vec<(u64, u64)> = list
-                    .iter()
-                    .take_while(|(tick, ..)| *tick <= now / TICK_MS)
-                    .map(|(tick, token, _)| (*tick, *token))
-                    .collect();
-                list.retain(|(tick, ..)| *tick > now / TICK_MS);
+                let later = list.split_off(&(now / TICK_MS + 1, 0));
+                let mut expected: Vec<u64> = list.iter().map(|(_, token)| *token).collect();
+                list = later;
                 let mut found = fired(&mut wheel, now);
-                let mut wanted: Vec<u64> = expected.iter().map(|(_, token)| *token).collect();
                 found.sort_unstable();
-                wanted.sort_unstable();
-                assert_eq!(found, wanted);
+                expected.sort_unstable();
+                assert_eq!(found, expected);
                 assert_eq!(wheel.len(), list.len());
             }
         }

@@ -5,7 +5,7 @@ use std::{future::poll_fn, sync::Arc, task::Poll};
 use history::EntryKey;
 use ledger::{
     AgentId, Denial, Fact, Offer, Outages, Position, ReserveCommand, Step, Token, TokenDecision, TokenId,
-    Verification, decide_step,
+    TokenTerms, Verification, decide_step,
 };
 
 use super::{
@@ -26,6 +26,22 @@ use crate::{
     wallet::Command,
 };
 
+/// A token that has ended and left memory.
+pub(crate) enum FormerToken {
+    /// As the record of its end left it.
+    Ended(Token),
+    /// As its reservation left it: there is no index to find its end by.
+    Unindexed(Token),
+}
+
+impl FormerToken {
+    fn terms(&self) -> &TokenTerms {
+        match self {
+            Self::Ended(token) | Self::Unindexed(token) => &token.terms,
+        }
+    }
+}
+
 /// Tokens that one request for a list looks at: a filter that matches little gives short pages.
 const LISTED_MAX: usize = 1_000;
 
@@ -36,16 +52,10 @@ impl Engine {
         let permit = self.admit(&caller.meter, 1)?;
         let Authorize { payer, service, max_amount, ttl_ms, key } = command;
         self.owned(caller, payer)?;
-        let (own, all) = shared.tokens.open_of(caller.agent);
-        if all >= shared.options.tokens_open_max {
-            return Err(Refusal::Overloaded);
-        }
-        if own >= shared.options.tokens_open_per_agent_max {
-            return Err(Refusal::TooManyInFlight);
-        }
         let at = shared.time.now();
         let ttl_ms = ttl_ms.unwrap_or(shared.rules.token_ttl_default_ms).min(shared.rules.token_ttl_max_ms);
-        let offer = self.offer(service);
+        // Told after the key was looked at: a repeated request needs no further place.
+        let offer = self.offer(service).and_then(|offer| self.room_for_token(caller.agent).map(|()| offer));
         let shares_operator =
             |offer: &Arc<Offer>| shared.directory.share_operator(offer.provider, caller.agent);
         let command = ReserveCommand {
@@ -112,13 +122,8 @@ impl Engine {
             Some(Reply::Token(view, _)) => Ok(*view),
             Some(reply) => unexpected(&reply),
             None => {
-                let token = self.closed_token(position).await?;
-                let is_party = caller == token.terms.payer_agent || caller == token.terms.provider;
-                if is_party {
-                    Ok(view_of(shared, position, &token))
-                } else {
-                    Err(Denial::UnknownToken.into())
-                }
+                let token = self.ended_token(caller, position).await?;
+                Ok(view_of(shared, position, &token))
             }
         }
     }
@@ -145,7 +150,7 @@ impl Engine {
                         decided = decided.max(at);
                         view
                     }
-                    None => view_of(shared, position, &self.closed_token(position).await?),
+                    None => view_of(shared, position, &self.ended_token(caller, position).await?),
                 };
                 looked += 1;
                 if filter.status.is_none_or(|status| status == view.status) {
@@ -164,6 +169,17 @@ impl Engine {
         // Nothing is shown that a power cut could take back.
         self.delivered(decided).await?;
         Ok(Page { items, next })
+    }
+
+    /// Why the agent may have no further open token, if so.
+    fn room_for_token(&self, agent: AgentId) -> Result<(), Denial> {
+        let shared = self.shared();
+        let (own, all) = shared.tokens.open_of(agent);
+        if all >= shared.options.tokens_open_max {
+            return Err(Denial::NoRoomForTokens);
+        }
+        let limit = shared.options.tokens_open_per_agent_max;
+        if own >= limit { Err(Denial::TooManyOpenTokens { limit }) } else { Ok(()) }
     }
 
     /// What the service offers now, or why it offers nothing.
@@ -192,14 +208,14 @@ impl Engine {
             Some(Reply::Token(view, replayed)) => Ok(Answer { value: *view, replayed }),
             Some(reply) => unexpected(&reply),
             None => {
-                let token = self.closed_token(position).await?;
-                self.step_of_closed(position, &token, agent, claims, step)
+                let token = self.ended_token(agent, position).await?;
+                self.step_of_ended(position, &token, agent, claims, step)
             }
         }
     }
 
     /// A step of a token that has ended and was forgotten: at best a repetition.
-    fn step_of_closed(
+    fn step_of_ended(
         &self,
         position: Position,
         token: &Token,
@@ -236,16 +252,34 @@ impl Engine {
         settled(Ok(reply)).map(Some)
     }
 
-    /// A token that has ended and is found in the log only.
     /// A token as the record of its end left it.
-    pub(crate) fn closed_view(&self, id: Position, token: &Token) -> TokenView {
+    pub(crate) fn view_of_ended(&self, id: Position, token: &Token) -> TokenView {
         view_of(self.shared(), id, token)
     }
 
-    pub(crate) async fn closed_token(&self, id: Position) -> Result<Token, Refusal> {
+    /// A token that has ended and is not in memory any more, for one of its parties.
+    async fn ended_token(&self, caller: AgentId, id: Position) -> Result<Token, Refusal> {
+        let former = self.former_token(id).await?;
+        let terms = former.terms();
+        if caller != terms.payer_agent && caller != terms.provider {
+            return Err(Denial::UnknownToken.into());
+        }
+        match former {
+            FormerToken::Ended(token) => Ok(token),
+            FormerToken::Unindexed(_) => Err(Refusal::EndNotIndexed),
+        }
+    }
+
+    /// A token that is not in memory. None leaves it before it has ended, so without an index its end is certain and only
+    /// its manner is not: that would take a walk through the log.
+    pub(crate) async fn former_token(&self, id: Position) -> Result<FormerToken, Refusal> {
+        if !self.reads().has_index() {
+            let reserved = self.reads().reserved(id.get()).await?;
+            return Ok(FormerToken::Unindexed(Token::reserved(&reserved, id)));
+        }
         let Some(end) = self.reads().token_end(id).await? else { return Err(Denial::UnknownToken.into()) };
         match self.reads().fact(end.get()).await? {
-            Fact::TokenEnded(ended) if ended.token == id => Ok(ended.token(end)),
+            Fact::TokenEnded(ended) if ended.token == id => Ok(FormerToken::Ended(ended.token(end))),
             _ => Err(Refusal::Damaged),
         }
     }
@@ -256,7 +290,7 @@ impl Engine {
         let position = position_of(shared, token.id).ok_or(Refusal::Damaged)?;
         let version = match shared.tokens.read(position, |token| token.terms.service_at) {
             Some(version) => version,
-            None => self.closed_token(position).await?.terms.service_at,
+            None => self.former_token(position).await?.terms().service_at,
         };
         if let Some((present, service)) = shared.services.published(token.service)
             && present == version

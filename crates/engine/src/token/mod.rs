@@ -10,6 +10,7 @@ mod owner;
 mod tokens;
 mod view;
 
+pub(crate) use face::FormerToken;
 pub(crate) use owner::{Lapse, Owner};
 pub(crate) use tokens::Tokens;
 pub use view::{Authorize, TokenFilter, TokenView, VerifiedToken, VerifyToken};

@@ -18,11 +18,6 @@ use parking_lot::Mutex;
 
 use crate::sharded::{SHARDS, ShardedMap};
 
-/// Ended tokens that stay although the index has them: the last second or so of a busy node, for repeated steps.
-const ENDED_KEPT: usize = 16_384;
-/// Ended tokens that stay when there is no index to find them in.
-const ENDED_KEPT_UNINDEXED: usize = 65_536;
-
 #[derive(Default)]
 pub(crate) struct Tokens {
     slots: Slots,
@@ -136,17 +131,25 @@ impl Tokens {
         self.ended.lock().queue.push_back((id, end));
     }
 
-    /// Lets the oldest ended tokens go. `indexed` is how far the index has come, if there is one; `is_delivered` tells
-    /// of a position whether the commit stream has passed it.
-    pub(crate) fn evict(&self, indexed: Option<u64>, is_delivered: impl Fn(Position) -> bool) {
-        let kept = if indexed.is_some() { ENDED_KEPT } else { ENDED_KEPT_UNINDEXED };
+    /// Lets the oldest ended tokens go, but for `kept` of them, and up to `limit` at once: the commit stream waits
+    /// meanwhile. `indexed` is how far the index has come, if there is one; `is_delivered` tells of a position whether the
+    /// commit stream has passed it.
+    pub(crate) fn evict(
+        &self,
+        kept: usize,
+        limit: usize,
+        indexed: Option<u64>,
+        is_delivered: impl Fn(Position) -> bool,
+    ) {
         let mut ended = self.ended.lock();
-        while ended.held == 0
-            && ended.queue.len() > kept
-            && let Some((id, end)) = ended.queue.front().copied()
-            && is_delivered(end)
-            && indexed.is_none_or(|indexed| end.get() < indexed)
-        {
+        if ended.held > 0 {
+            return;
+        }
+        for _ in 0..ended.queue.len().saturating_sub(kept).min(limit) {
+            let (id, end) = *ended.queue.front().expect("there are more than are kept");
+            if !is_delivered(end) || indexed.is_some_and(|indexed| end.get() >= indexed) {
+                return;
+            }
             ended.queue.pop_front();
             self.slots.0.remove(id);
         }
@@ -252,4 +255,37 @@ impl Tokens {
 /// Whether the provider has something to do that it can be late with.
 const fn owes(status: TokenStatus) -> bool {
     matches!(status, TokenStatus::Verified | TokenStatus::Started | TokenStatus::Accepted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(tokens: &Tokens) -> usize {
+        tokens.ended.lock().queue.len()
+    }
+
+    /// A burst of ends must not hold up the commit stream, which needs the same guard, while it is cleared away.
+    const KEPT: usize = 500;
+
+    #[test]
+    fn ended_tokens_leave_in_slices_and_only_when_they_are_found_elsewhere() {
+        let tokens = Tokens::default();
+        let ends = u64::try_from(KEPT).expect("a count") + 3_000;
+        (0..ends).for_each(|end| tokens.closed(Position::new(end), Position::new(end)));
+        tokens.hold();
+        tokens.evict(KEPT, 1_000, Some(u64::MAX), |_| true);
+        assert_eq!(waiting(&tokens), KEPT + 3_000, "a snapshot is taken");
+        tokens.release();
+        tokens.evict(KEPT, 1_000, Some(u64::MAX), |_| true);
+        assert_eq!(waiting(&tokens), KEPT + 2_000);
+        tokens.evict(KEPT, 1_000, Some(u64::MAX), |end| end.get() < 1_500);
+        assert_eq!(waiting(&tokens), KEPT + 1_500, "the others are not delivered");
+        tokens.evict(KEPT, 1_000, Some(1_600), |_| true);
+        assert_eq!(waiting(&tokens), KEPT + 1_400, "the others are not in the index");
+        for _ in 0..5 {
+            tokens.evict(KEPT, 1_000, Some(u64::MAX), |_| true);
+        }
+        assert_eq!(waiting(&tokens), KEPT);
+    }
 }

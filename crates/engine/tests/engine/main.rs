@@ -29,5 +29,6 @@ mod token_model;
 mod token_races;
 mod token_time;
 mod tokens;
+mod trust;
 mod visibility;
 mod webhooks;

@@ -28,7 +28,7 @@ fn a_service_is_registered_found_changed_and_ended() {
     let by_slug = |node: &Node, slug| node.engine.service_by_slug(slug).map(|found| found.id);
     assert_eq!(by_slug(&node, "weather-api"), Some(service.id));
     let url = "https://api.example.com/Weather API";
-    assert_eq!(node.engine.services_at(url).len(), 1);
+    assert_eq!(node.engine.services_at(url, 9).1, 1);
 
     let patch = ServicePatch {
         name: Some("Forecasts".into()),
@@ -42,14 +42,14 @@ fn a_service_is_registered_found_changed_and_ended() {
     let patched = node.run(node.engine.patch_service(&provider.caller, service.id, patch)).expect("patched");
     assert_eq!((&*patched.slug, patched.verified, patched.terms.price), ("forecasts", false, amount("0.75")));
     assert_eq!((by_slug(&node, "weather-api"), by_slug(&node, "forecasts")), (None, Some(service.id)));
-    assert!(node.engine.services_at(url).is_empty());
+    assert!(node.engine.services_at(url, 9).0.is_empty());
     node.run(node.engine.verify_service(service.id, true, Timestamp::from_millis(3))).expect("verified");
     let again = registered(&node, &provider, "Weather API");
     assert_ne!(again.id, service.id, "a slug that was given up is free");
     let at = Timestamp::from_millis(4);
     let ended = node.run(node.engine.deactivate_service(&provider.caller, service.id, at)).expect("ended");
     assert_eq!((ended.status, ended.verified), (ServiceStatus::Inactive, true));
-    assert!(node.engine.services_at("https://api.example.com/new").is_empty());
+    assert!(node.engine.services_at("https://api.example.com/new", 9).0.is_empty());
     let newest: Vec<_> = node.engine.services().iter().map(|service| service.id).collect();
     assert_eq!(newest, [again.id, service.id], "registered in the same millisecond");
 
@@ -215,4 +215,92 @@ fn calls_inside_one_operator_do_not_count() {
         };
         eventually("the calls are told", || shown() == (expected, 5));
     }
+}
+
+/// Whoever asks what a URL costs gets the first few in order, whatever happens to services in the meantime.
+#[test]
+fn services_of_one_url_are_in_order_and_counted() {
+    const URL: &str = "https://api.example.com/one";
+    let setup = setup();
+    let clock = setup.clock.clone();
+    let node = setup.start();
+    let provider = node.party("provider");
+    let ids: Vec<_> = (0..4)
+        .map(|number| {
+            let mut command = register(terms(&format!("service {number}"), "0.5", None));
+            command.terms.endpoint_url = Some(URL.into());
+            command.at = Timestamp::from_millis(number);
+            node.run(node.engine.register_service(&provider.caller, command)).expect("registered").value.id
+        })
+        .collect();
+    let order = |node: &Node, limit| {
+        let (found, total) = node.engine.services_at(URL, limit);
+        let place = |service: &std::sync::Arc<ServiceView>| ids.iter().position(|id| *id == service.id);
+        (found.iter().filter_map(place).collect::<Vec<_>>(), total)
+    };
+    assert_eq!(order(&node, 9), (vec![0, 1, 2, 3], 4), "the oldest first");
+    let at = Timestamp::from_millis(9);
+    node.run(node.engine.verify_service(ids[3], true, at)).expect("verified");
+    let consumer = node.party("consumer");
+    node.run(node.engine.fund(&consumer.caller, crate::harness::fund(&consumer, "10"))).expect("funded");
+    let market = Market { consumer, provider: provider.clone(), service: ids[2] };
+    let token = market.reserve(&node).id;
+    market.verify(&node, token);
+    market.start(&node, token);
+    market.accept(&node, token);
+    market.complete(&node, token);
+    pass(&node, &clock, 1_100);
+    eventually("the score is told", || node.engine.service(ids[2]).is_some_and(|s| s.trust_score > 50));
+    assert_eq!(order(&node, 9), (vec![3, 2, 0, 1], 4));
+    assert_eq!(order(&node, 2), (vec![3, 2], 4), "counted beyond the limit");
+    node.run(node.engine.deactivate_service(&provider.caller, ids[3], at)).expect("ended");
+    let away = ServicePatch { endpoint_url: Some(None), ..ServicePatch::default() };
+    node.run(node.engine.patch_service(&provider.caller, ids[0], away)).expect("patched");
+    assert_eq!(order(&node, 9), (vec![2, 1], 2));
+    node.kill();
+    let node = setup.start();
+    assert_eq!(order(&node, 9), (vec![2, 1], 2), "after a restart");
+    let back = ServicePatch { status: Some(ServiceStatus::Active), ..ServicePatch::default() };
+    node.run(node.engine.patch_service(&provider.caller, ids[3], back)).expect("patched");
+    assert_eq!(order(&node, 9), (vec![3, 2, 1], 3));
+}
+
+/// Changes of different fields at the same time are all kept: each is made to what the one before it left.
+#[test]
+fn changes_that_race_lose_nothing_of_each_other() {
+    let setup = setup();
+    let node = setup.start();
+    let provider = node.party("provider");
+    let id = registered(&node, &provider, "Raced").id;
+    let patches = [
+        ServicePatch { price: Some(amount("0.75")), ..ServicePatch::default() },
+        ServicePatch { description: Some(Some("told".into())), ..ServicePatch::default() },
+        ServicePatch { category: Some(None), ..ServicePatch::default() },
+        ServicePatch { name: Some("Renamed".into()), ..ServicePatch::default() },
+    ];
+    let tasks: Vec<_> = (0..100)
+        .map(|number| {
+            let (engine, caller, patch) =
+                (node.engine.clone(), provider.caller.clone(), patches[number % patches.len()].clone());
+            node.spawn(async move { engine.patch_service(&caller, id, patch).await })
+        })
+        .collect();
+    node.run(async move {
+        for task in tasks {
+            task.await.expect("no task panics").expect("patched");
+        }
+    });
+    let changed = |node: &Node| {
+        let service = node.engine.service(id).expect("registered");
+        assert_eq!((service.terms.price, service.terms.category.as_deref()), (amount("0.75"), None));
+        assert_eq!((service.terms.description.as_deref(), &*service.slug), (Some("told"), "renamed"));
+        assert!(node.engine.service_by_slug("raced").is_none());
+    };
+    changed(&node);
+    node.kill();
+    changed(&setup.start());
+    let books = crate::harness::Books::of(setup.storage.clone(), &setup.options.wal);
+    let records =
+        books.facts.iter().filter(|(_, fact)| matches!(fact, ledger::Fact::ServiceChanged(_))).count();
+    assert_eq!(records, 1 + patches.len(), "a change that changes nothing is no record");
 }

@@ -93,6 +93,57 @@ fn a_stuck_disk_makes_nobody_late() {
     assert_eq!(market.complete(&node, token).status, TokenStatus::Settled);
 }
 
+/// T12: a disk that takes its time with every sync. What a provider waits for our answers is not its own time, but for
+/// waits so short that they are no outage.
+#[test]
+fn a_slow_disk_makes_nobody_late() {
+    for (sync_ms, window_ms) in [(10, 100), (1_000, 1_500)] {
+        let disk = GatedStorage::new(Arc::new(MemoryStorage::new()));
+        let setup = Setup::new(disk.clone());
+        let (node, clock) = (setup.start(), setup.clock.clone());
+        let market = Market::open(&node, Some(Sla { window_ms, accept_within_ms: None }));
+        let token = market.reserve(&node).id;
+        market.verify(&node, token);
+        let provider = market.provider.caller.clone();
+        let slowly = |step: CallStep| {
+            let gate = disk.shut();
+            let (engine, provider) = (node.engine.clone(), provider.clone());
+            let asked = node.spawn(async move {
+                match step {
+                    CallStep::Start => engine.start_call(&provider, token).await,
+                    CallStep::Accept => engine.accept_call(&provider, token).await,
+                    CallStep::Complete => engine.complete_call(&provider, token).await,
+                }
+            });
+            eventually("the disk works", || disk.waiting() > 0);
+            for _ in 0..sync_ms / 10 {
+                clock.advance(10);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            drop(gate);
+            let answer = node.run(asked).expect("no task panics").expect("it was in time").value;
+            seen(&node, &clock);
+            answer
+        };
+        slowly(CallStep::Start);
+        slowly(CallStep::Accept);
+        assert_eq!(slowly(CallStep::Complete).status, TokenStatus::Settled, "{sync_ms} ms for each sync");
+        assert_eq!(market.books(&node), ["99.5", "0", "0.5"]);
+        // Who does nothing is still late once the disk is itself again.
+        let idle = market.reserve(&node).id;
+        market.verify(&node, idle);
+        market.start(&node, idle);
+        pass(&node, &clock, i64::from(window_ms) + 50);
+        eventually("it is breached", || market.token(&node, idle).status == TokenStatus::SlaBreached);
+    }
+}
+
+enum CallStep {
+    Start,
+    Accept,
+    Complete,
+}
+
 #[test]
 fn absurd_clocks_freeze_expiry_and_others_move_nothing() {
     let setup = Setup::new(MemoryStorage::new()).tuned(|options| options.rules.token_ttl_default_ms = 60_000);
@@ -242,4 +293,31 @@ fn a_full_disk_makes_nobody_late() {
     assert_eq!(market.complete(&node, token).status, TokenStatus::Settled);
     node.kill();
     setup.audit();
+}
+
+/// Timers are not cancelled; whoever cancels calls must not fill the memory with them.
+#[test]
+fn timers_of_ended_tokens_do_not_pile_up_and_the_others_still_fire() {
+    const ENDED: usize = 5_000;
+    let setup = Setup::new(MemoryStorage::new()).tuned(|options| options.dead_timers_max = 100);
+    let clock = setup.clock.clone();
+    let node = setup.start();
+    let market = Market::open(&node, None);
+    let mut open = Vec::new();
+    for number in 0..ENDED {
+        let token = market.reserve(&node).id;
+        if number % 100 == 0 {
+            open.push(token);
+        } else {
+            node.run(node.engine.cancel_token(&market.consumer.caller, token)).expect("cancelled");
+        }
+    }
+    let bound = 3 * open.len() as u64 + 100;
+    eventually("dead timers are dropped", || node.engine.gauges().timers <= bound);
+    clock.advance(300_000);
+    seen(&node, &clock);
+    for token in open {
+        eventually("it expires", || market.token(&node, token).status == TokenStatus::Expired);
+    }
+    assert_eq!(market.books(&node), ["100", "0", "0"]);
 }

@@ -319,18 +319,77 @@ fn open_tokens_are_bounded_for_one_agent_and_for_all() {
     let market = Market::open(&node, None);
     let tokens: Vec<_> = (0..3).map(|_| market.reserve(&node).id).collect();
     let more = || node.run(node.engine.authorize(&market.consumer.caller, market.ask())).map(drop);
-    assert_eq!(more(), Err(Refusal::TooManyInFlight));
+    let full = || Err(Refusal::Denied(Denial::TooManyOpenTokens { limit: 3 }));
+    assert_eq!(more(), full());
     node.run(node.engine.cancel_token(&market.consumer.caller, tokens[0])).expect("cancelled");
-    assert_eq!((more(), more()), (Ok(()), Err(Refusal::TooManyInFlight)));
+    assert_eq!((more(), more()), (Ok(()), full()));
     let other = Market::open_named(&node, "other", None);
     other.reserve(&node);
     let last = other.reserve(&node).id;
     let refused = node.run(node.engine.authorize(&other.consumer.caller, other.ask())).map(drop);
-    assert_eq!(refused, Err(Refusal::Overloaded));
+    assert_eq!(refused, Err(Refusal::Denied(Denial::NoRoomForTokens)));
     node.kill();
     let node = setup.start();
     let refused = node.run(node.engine.authorize(&other.consumer.caller, other.ask())).map(drop);
-    assert_eq!(refused, Err(Refusal::Overloaded), "a restart forgets none");
+    assert_eq!(refused, Err(Refusal::Denied(Denial::NoRoomForTokens)), "a restart forgets none");
     node.run(node.engine.cancel_token(&other.consumer.caller, last)).expect("cancelled");
     other.reserve(&node);
+}
+
+/// Whoever lost the answer to its last authorisation has to get it, or the token expires with its money held.
+#[test]
+fn a_repeated_reservation_is_answered_although_there_is_no_room_for_another() {
+    let node = setup().tuned(|options| options.tokens_open_per_agent_max = 1).start();
+    let market = Market::open(&node, None);
+    let ask = |name: &str| {
+        let command = Authorize { key: key(name, 7), ..market.ask() };
+        node.run(node.engine.authorize(&market.consumer.caller, command))
+    };
+    let first = ask("call-1").expect("reserved").value;
+    let again = ask("call-1").expect("the first answer");
+    assert_eq!((again.replayed, again.value), (true, first));
+    assert_eq!(denial(ask("call-2")), Denial::TooManyOpenTokens { limit: 1 });
+    assert_eq!(market.books(&node), ["99.5", "0.5", "0"]);
+}
+
+/// Without an index a token that has left memory is known to have ended; nobody claims to know how, or that there was none.
+#[test]
+fn without_an_index_a_former_token_has_ended_and_nobody_says_how() {
+    let setup = Setup::new(MemoryStorage::new());
+    let node = setup.start();
+    let market = Market::open(&node, None);
+    let token = market.reserve(&node).id;
+    let stranger = node.party("stranger").id();
+    market.verify(&node, token);
+    market.start(&node, token);
+    market.accept(&node, token);
+    let settled = market.complete(&node, token);
+    node.kill();
+    // What ended lately is there again after a crash: the answer to a last step is not lost.
+    let node = setup.start();
+    assert_eq!((market.token(&node, token), market.complete(&node, token)), (settled.clone(), settled));
+    node.kill();
+    let setup = setup.tuned(|options| options.ended_tokens_kept = 0);
+    for in_order in [true, false] {
+        let node = setup.start();
+        eventually("it leaves memory", || node.engine.gauges().tokens == 0);
+        let provider = &market.provider.caller;
+        let (consumer, engine) = (market.consumer.id(), &node.engine);
+        let unknown = Err(Refusal::Denied(Denial::UnknownToken));
+        for (agent, expected) in [
+            (consumer, Err(Refusal::EndNotIndexed)),
+            (provider.agent, Err(Refusal::EndNotIndexed)),
+            (stranger, unknown),
+        ] {
+            assert_eq!(node.run(engine.token(agent, token)).map(drop), expected);
+        }
+        assert_eq!(node.run(engine.complete_call(provider, token)).map(drop), Err(Refusal::EndNotIndexed));
+        let again = node.run(engine.verify_token(provider, redeem(token, None)));
+        assert_eq!(again.map(drop), Err(Refusal::EndNotIndexed));
+        assert_eq!(market.books(&node), ["99.5", "0", "0.5"]);
+        let filter =
+            TokenFilter { role: TokenRole::Consumer, status: None, range: engine::TimeRange::default() };
+        assert_eq!(node.run(engine.tokens(consumer, filter, page(20))).map(drop), Err(Refusal::NoIndex));
+        if in_order { drop(node.shutdown()) } else { node.kill() }
+    }
 }

@@ -135,15 +135,16 @@ pub(crate) async fn verify(call: &Call<'_>) -> Result<Reply, Problem> {
 pub(crate) fn requirements(call: &Call<'_>) -> Result<Reply, Problem> {
     let sent = call.query.get("url").ok_or_else(|| Problem::invalid("?url", "The parameter is required."))?;
     let url = endpoint::canonical(sent).map_err(|advice| Problem::invalid("?url", advice))?;
-    let mut services = call.engine.services_at(&url);
+    let (mut services, mut total) = call.engine.services_at(&url, REQUIREMENTS_MAX);
     // Registered without a query means registered for every query.
     let endpoint = endpoint::without_query(&url);
     if endpoint.len() < url.len() {
-        services.extend(call.engine.services_at(endpoint));
+        let (others, count) = call.engine.services_at(endpoint, REQUIREMENTS_MAX);
+        services.extend(others);
+        total += count;
         services.sort_by_key(|service| std::cmp::Reverse((service.verified, service.trust_score)));
+        services.truncate(REQUIREMENTS_MAX);
     }
-    let total = services.len();
-    services.truncate(REQUIREMENTS_MAX);
     let mut writer = Writer::new(640 * services.len() + 96, call.amounts);
     writer.object(|w| {
         w.name("url").string(&url);

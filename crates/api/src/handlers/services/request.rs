@@ -138,25 +138,17 @@ pub(super) fn patch(body: &[u8], metadata_bytes_max: usize, at: Timestamp) -> Re
         })?;
         let fields = slots.fields();
         Ok(ServicePatch {
-            name: never_null(name_slot, r, "name")?,
+            name: name_slot.never_null(r, "name")?,
             description: fields.description,
-            price: never_null(price, r, "price_per_call")?,
+            price: price.never_null(r, "price_per_call")?,
             category: fields.category,
             endpoint_url: fields.endpoint_url,
             sla: fields.sla,
             metadata: fields.metadata.map(|metadata| metadata.map(|metadata| metadata.text)),
-            status: never_null(status, r, "status")?,
+            status: status.never_null(r, "status")?,
             at,
         })
     })?)
-}
-
-/// A member that may be left out but not be null.
-fn never_null<T>(slot: Slot<T>, reader: &Reader<'_>, name: &'static str) -> read::Result<Option<T>> {
-    match slot {
-        Slot::Missing => Ok(None),
-        slot => slot.required(reader, name).map(Some),
-    }
 }
 
 struct FieldSlots {
@@ -406,6 +398,8 @@ mod tests {
         assert_eq!(change.status, Some(ServiceStatus::Inactive));
         assert_eq!(change.metadata, Some(Some(r#"{"a":1}"#.into())));
         assert_eq!(change.category, None);
+        let null = patch(br#"{"price_per_call":null}"#, 64, NOW).expect_err("a service has a price");
+        assert!(null.message.contains("Leave the field out"), "{}", null.message);
         for (body, path) in [
             (r#"{"name":null}"#, "$.name"),
             (r#"{"price_per_call":null}"#, "$.price_per_call"),

@@ -71,14 +71,14 @@ pub(super) fn patch(body: &[u8], reach: Reach, at: Timestamp) -> Result<PatchWeb
             other => Err(r.unknown_field(other, FIELDS)),
         })?;
         Ok(PatchWebhookCommand {
-            url: never_null(url_slot, r, "url")?,
-            events: never_null(events_slot, r, "events")?,
+            url: url_slot.never_null(r, "url")?,
+            events: events_slot.never_null(r, "events")?,
             description: match description {
                 Slot::Missing => None,
                 Slot::Null => Some(None),
                 Slot::Value(text) => Some(Some(text)),
             },
-            enabled: never_null(status, r, "status")?,
+            enabled: status.never_null(r, "status")?,
             at,
         })
     })?)
@@ -98,14 +98,6 @@ pub(super) fn rotation(body: &[u8]) -> Result<(u64, Option<String>), Problem> {
         })?;
         Ok((overlap.optional().unwrap_or(OVERLAP_SECONDS_DEFAULT), key.optional()))
     })?)
-}
-
-/// A member that may be left out but not be null.
-fn never_null<T>(slot: Slot<T>, reader: &Reader<'_>, name: &'static str) -> read::Result<Option<T>> {
-    match slot {
-        Slot::Missing => Ok(None),
-        slot => slot.required(reader, name).map(Some),
-    }
 }
 
 fn url(reader: &mut Reader<'_>, reach: Reach) -> read::Result<Box<str>> {

@@ -277,7 +277,18 @@ static ROUTES: [Route; 59] = [
         .success(201),
     get("/v1/services", ListServices, "Active services; at most five seconds old")
         .agent(Scopes::READ)
-        .parameters(&["category", "verified", "q", "provider", "sort", "limit", "offset"]),
+        .parameters(&[
+            "category",
+            "verified",
+            "q",
+            "provider",
+            "sort",
+            "created_after",
+            "created_before",
+            "limit",
+            "offset",
+            "cursor",
+        ]),
     get("/v1/services/{service_id}", ReadService, "One service, by id or slug").agent(Scopes::READ),
     patch("/v1/services/{service_id}", ChangeService, "Changes what is sent about one's own service")
         .agent(Scopes::PROVIDE),
@@ -295,7 +306,8 @@ static ROUTES: [Route; 59] = [
     )
     .agent(Scopes::PAY)
     .success(201),
-    post("/v1/ops/services/{service_id}/verify", VerifyService, "Marks a service as verified").admin(),
+    post("/v1/ops/services/{service_id}/verify", VerifyService, "Marks a service as verified, or no longer")
+        .admin(),
     post(
         "/v1/services/{service_id}/verify",
         ProveService,

@@ -132,6 +132,20 @@ fn lists_are_filtered_sorted_and_paged() {
         assert_eq!(names(&list(&node, &data, query)), expected, "{query}");
     }
     assert_eq!(list(&node, &data, "?limit=1").raw(&["total"]), "3");
+    // By cursor as every other list.
+    let (mut paged, mut query) = (Vec::new(), "?sort=price&limit=2".to_owned());
+    loop {
+        let page = list(&node, &data, &query);
+        paged.extend(names(&page));
+        match page.at("/next_cursor").as_str() {
+            Some(cursor) => query = format!("?sort=price&limit=2&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(paged, ["Beta Feed", "Gamma Model", "Alpha Feed"]);
+    assert!(list(&node, &data, "?offset=99").at("/next_cursor").is_null());
+    assert_eq!(names(&list(&node, &data, "?created_after=2020-01-01T00:00:00Z")).len(), 3);
+    assert_eq!(names(&list(&node, &data, "?created_before=2020-01-01T00:00:00Z")).len(), 0);
     assert_eq!(list(&node, &data, "?category=data&limit=1").raw(&["total"]), "2");
     for wrong in [
         "?limit=0",
@@ -141,6 +155,9 @@ fn lists_are_filtered_sorted_and_paged() {
         "?offset=-1",
         "?provider=x",
         "?q=",
+        "?cursor=x",
+        "?cursor=svcs_1&offset=1",
+        "?created_after=yesterday",
         "?page=1",
     ] {
         let request = Request::get(format!("/v1/services{wrong}")).bearer(&data.api_key);
@@ -175,6 +192,11 @@ fn what_a_url_costs_is_told_with_unverified_services_marked() {
     assert_eq!(sorted.at("/services/0/verified"), true);
     assert!(sorted.at("/services/0/warning").is_null());
     assert_eq!(sorted.at("/services/1/verified"), false);
+    // An operator that was deceived takes its word back.
+    let path = format!("/v1/ops/services/{}/verify", first.text("/id"));
+    let taken_back = node.send(&Request::post(path, r#"{"verified":false}"#).bearer(ADMIN_TOKEN)).expect(200);
+    assert_eq!(taken_back.document().at("/verified"), false);
+    verify_as_operator(&node, first.text("/id")).expect(200);
     assert_eq!(
         sorted.text("/services/0/authorize/path"),
         format!("/v1/services/{}/authorize", first.text("/id"))

@@ -13,7 +13,7 @@ use std::{
 };
 
 use engine::ServiceView;
-use ledger::{AgentId, ServiceStatus};
+use ledger::{AgentId, ServiceStatus, Timestamp};
 use tokio::time::Instant;
 
 use crate::json::write::AmountStyle;
@@ -52,10 +52,28 @@ pub(crate) struct Question {
     pub(crate) category: Option<String>,
     pub(crate) verified_only: bool,
     pub(crate) provider: Option<AgentId>,
+    /// Bounds on the time of registration; neither is in the range.
+    pub(crate) created_after: Option<Timestamp>,
+    pub(crate) created_before: Option<Timestamp>,
     /// In lower case.
     pub(crate) words: Option<String>,
     pub(crate) limit: usize,
     pub(crate) offset: usize,
+}
+
+/// What a cursor of this list begins with; its place follows. A list in an order of its own has no better place than how
+/// far one has come, so that it moves by what is registered in between, as with `offset`.
+const CURSOR: &str = "svcs_";
+
+/// Where the page behind this one begins, as text.
+pub(crate) fn cursor_of(offset: usize) -> String {
+    format!("{CURSOR}{offset}")
+}
+
+pub(crate) fn offset_of(cursor: &str) -> Option<usize> {
+    let digits = cursor.strip_prefix(CURSOR)?;
+    let offset = digits.parse().ok()?;
+    (cursor_of(offset) == cursor).then_some(offset)
 }
 
 impl Question {
@@ -198,6 +216,8 @@ impl Entry {
         let service = &self.service;
         (!question.verified_only || service.verified)
             && question.provider.is_none_or(|provider| provider == service.provider)
+            && question.created_after.is_none_or(|after| service.created_at > after)
+            && question.created_before.is_none_or(|before| service.created_at < before)
             && question
                 .category
                 .as_deref()
@@ -220,7 +240,7 @@ fn text_of(service: &ServiceView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ledger::{Amount, Currency, ServiceId, ServiceTerms, Timestamp, WalletId};
+    use ledger::{Amount, Currency, ServiceId, ServiceTerms, WalletId};
 
     use super::*;
 
@@ -264,7 +284,18 @@ mod tests {
 
     fn question() -> Question {
         let (order, category, verified_only) = (Order::New, None, false);
-        Question { order, category, verified_only, provider: None, words: None, limit: 20, offset: 0 }
+        let (created_after, created_before) = (None, None);
+        Question {
+            order,
+            category,
+            verified_only,
+            provider: None,
+            created_after,
+            created_before,
+            words: None,
+            limit: 20,
+            offset: 0,
+        }
     }
 
     #[track_caller]
@@ -283,6 +314,10 @@ mod tests {
         check(Question { category: Some("dat".into()), ..question() }, &[], 0);
         check(Question { verified_only: true, ..question() }, &[4, 3], 2);
         check(Question { provider: Some(AgentId::from_raw(1)), ..question() }, &[3, 1], 2);
+        let at = |number| Some(Timestamp::from_millis(number));
+        check(Question { created_after: at(2), ..question() }, &[4, 3], 2);
+        check(Question { created_before: at(2), ..question() }, &[1], 1);
+        check(Question { created_after: at(1), created_before: at(4), ..question() }, &[3, 2], 2);
         for (words, expected) in [
             ("service", &[4, 3, 2, 1][..]),
             ("über", &[4, 3, 2, 1]),
@@ -297,6 +332,18 @@ mod tests {
         check(Question { limit: 2, offset: 1, ..question() }, &[3, 2], 4);
         check(Question { limit: 2, offset: 3, ..question() }, &[1], 4);
         check(Question { offset: usize::MAX, ..question() }, &[], 4);
+    }
+
+    #[test]
+    fn cursors_come_back() {
+        for offset in [0, 20, usize::MAX] {
+            assert_eq!(offset_of(&cursor_of(offset)), Some(offset));
+        }
+        for text in
+            ["", "svcs_", "svcs_-1", "svcs_+1", "svcs_01", "20", "svcs_20 ", "svcs_99999999999999999999"]
+        {
+            assert_eq!(offset_of(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -107,7 +107,24 @@ impl Services {
 
     /// For the commit stream: a call has ended.
     pub(crate) fn saw(&self, ended: &TokenEnded, position: Position) {
-        self.state.lock().standing_changes(ended.terms.service, |state| state.saw(ended, position));
+        self.moves_trust(ended.terms.service, |state| state.saw(ended, position));
+    }
+
+    /// Carries out what may move the score of a service, and moves that of its provider with it.
+    fn moves_trust(&self, id: ServiceId, change: impl FnOnce(&mut ServicesState) -> bool) {
+        let part = |state: &ServicesState| {
+            let service = state.services.get(&id)?;
+            Some((service.provider, Standing::of(&service.trust)))
+        };
+        let mut state = self.state.lock();
+        let before = part(&state);
+        change(&mut state);
+        if let (Some((provider, before)), Some((_, after))) = (before, part(&state))
+            && before != after
+        {
+            let standing = state.standings.entry(provider).or_default();
+            *standing = standing.with(before, after);
+        }
     }
 
     /// The score of an agent as a provider: from calls whose ends are durable.
@@ -117,7 +134,7 @@ impl Services {
 
     /// For the commit stream: a dispute about a settled call was resolved with a refund.
     pub(crate) fn refunded(&self, call: &CallTerms, position: Position) {
-        self.state.lock().standing_changes(call.service, |state| state.refunded(call, position));
+        self.moves_trust(call.service, |state| state.refunded(call, position));
     }
 
     /// Registers a service. `found` was found where the request arrived and is looked at after the key.
@@ -296,22 +313,6 @@ impl ServicesState {
         let ids: BTreeSet<_> = self.services.keys().chain(other.services.keys()).collect();
         let differing = ids.into_iter().filter(|id| self.services.get(id) != other.services.get(id));
         differing.map(|id| format!("{id} differs between the replay and the snapshot")).collect()
-    }
-
-    /// Lets `change` change what is known of a service's calls, and with it how its provider stands.
-    fn standing_changes(&mut self, service: ServiceId, change: impl FnOnce(&mut Self) -> bool) {
-        let standing = |state: &Self| {
-            let service = state.services.get(&service);
-            service.map(|service| (service.provider, Standing::of(&service.trust)))
-        };
-        let before = standing(self);
-        change(self);
-        if let (Some((provider, before)), Some((_, after))) = (before, standing(self))
-            && before != after
-        {
-            let standing = self.standings.entry(provider).or_default();
-            *standing = standing.with(before, after);
-        }
     }
 
     fn conclude(

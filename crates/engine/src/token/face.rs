@@ -3,16 +3,12 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use history::EntryKey;
-use ledger::{
-    AgentId, Denial, Fact, Offer, Outages, Position, ReserveCommand, Step, Token, TokenDecision, TokenId,
-    TokenTerms, Verification, decide_step,
-};
+use ledger::{AgentId, Denial, Fact, Offer, Position, ReserveCommand, Step, TokenId, Verification};
 
 use super::{
     owner::{Asked, Owner},
     view::{
-        Authorize, TokenFilter, TokenView, VerifiedToken, VerifyToken, position_of, view_after, view_of,
-        view_reserved,
+        Authorize, TokenFilter, TokenView, VerifiedToken, VerifyToken, position_of, view_of, view_reserved,
     },
 };
 use crate::{
@@ -26,24 +22,10 @@ use crate::{
     wallet::Command,
 };
 
-/// A token that has ended and left memory.
-pub(crate) enum FormerToken {
-    /// As the record of its end left it.
-    Ended(Token),
-    /// As its reservation left it: there is no index to find its end by.
-    Unindexed(Token),
-}
-
-impl FormerToken {
-    fn terms(&self) -> &TokenTerms {
-        match self {
-            Self::Ended(token) | Self::Unindexed(token) => &token.terms,
-        }
-    }
-}
-
 /// Tokens that one request for a list looks at: a filter that matches little gives short pages.
 const LISTED_MAX: usize = 1_000;
+/// Tokens that a list with a filter asks the index for at once.
+const PIECE: usize = 100;
 
 impl Engine {
     /// Reserves a call of a service: its price is held in the payer's wallet until the token ends.
@@ -138,8 +120,10 @@ impl Engine {
         let shared = self.shared();
         let mut before = page.cursor.map(|cursor| EntryKey { lsn: cursor.lsn, item: cursor.item });
         let (mut items, mut looked, mut decided) = (Vec::new(), 0, Position::ZERO);
+        // A filter is asked about in large pieces, or a page of one that matches little would be a thousand questions.
+        let piece = if filter.status.is_some() { page.limit.max(PIECE) } else { page.limit };
         let next = 'pages: loop {
-            let found = self.reads().tokens(caller, filter.role, filter.range, before, page.limit).await?;
+            let found = self.reads().tokens(caller, filter.role, filter.range, before, piece).await?;
             let last = found.items.last().map(history::Entry::key);
             for entry in &found.items {
                 let position = Position::new(entry.lsn);
@@ -214,28 +198,6 @@ impl Engine {
         }
     }
 
-    /// A step of a token that has ended and was forgotten: at best a repetition.
-    fn step_of_ended(
-        &self,
-        position: Position,
-        token: &Token,
-        caller: AgentId,
-        claims: Option<ledger::TokenClaims>,
-        step: Step,
-    ) -> Result<Answer<TokenView>, Refusal> {
-        let shared = self.shared();
-        if caller == token.terms.provider && claims.is_some_and(|claims| !token.says(&claims)) {
-            return Err(Denial::TokenMismatch.into());
-        }
-        let moments = (shared.time.now(), shared.time.late());
-        let (rules, outages) = (&shared.rules, Outages::default());
-        match decide_step(token, position, caller, step.clone(), moments, rules, &outages) {
-            TokenDecision::Repeats => Ok(Answer::again(view_after(shared, position, token, &step))),
-            TokenDecision::Denied(denial) => Err(denial.into()),
-            TokenDecision::Fact(_) | TokenDecision::Lapsed(..) => unreachable!("it has ended"),
-        }
-    }
-
     /// Owns a token for one question and waits until the reply may be shown; `None` when it is not held in memory.
     async fn own_token(
         &self,
@@ -250,38 +212,6 @@ impl Engine {
         let Some(Decided { reply, position }) = decided else { return Ok(None) };
         Delivery::new(shared, position, waker).await?;
         settled(Ok(reply)).map(Some)
-    }
-
-    /// A token as the record of its end left it.
-    pub(crate) fn view_of_ended(&self, id: Position, token: &Token) -> TokenView {
-        view_of(self.shared(), id, token)
-    }
-
-    /// A token that has ended and is not in memory any more, for one of its parties.
-    async fn ended_token(&self, caller: AgentId, id: Position) -> Result<Token, Refusal> {
-        let former = self.former_token(id).await?;
-        let terms = former.terms();
-        if caller != terms.payer_agent && caller != terms.provider {
-            return Err(Denial::UnknownToken.into());
-        }
-        match former {
-            FormerToken::Ended(token) => Ok(token),
-            FormerToken::Unindexed(_) => Err(Refusal::EndNotIndexed),
-        }
-    }
-
-    /// A token that is not in memory. None leaves it before it has ended, so without an index its end is certain and only
-    /// its manner is not: that would take a walk through the log.
-    pub(crate) async fn former_token(&self, id: Position) -> Result<FormerToken, Refusal> {
-        if !self.reads().has_index() {
-            let reserved = self.reads().reserved(id.get()).await?;
-            return Ok(FormerToken::Unindexed(Token::reserved(&reserved, id)));
-        }
-        let Some(end) = self.reads().token_end(id).await? else { return Err(Denial::UnknownToken.into()) };
-        match self.reads().fact(end.get()).await? {
-            Fact::TokenEnded(ended) if ended.token == id => Ok(FormerToken::Ended(ended.token(end))),
-            _ => Err(Refusal::Damaged),
-        }
     }
 
     /// The service as it stood when the call was reserved: from memory while it has not changed since.

@@ -393,3 +393,37 @@ fn without_an_index_a_former_token_has_ended_and_nobody_says_how() {
         if in_order { drop(node.shutdown()) } else { node.kill() }
     }
 }
+
+/// Pages of a filter that matches little lead on to every match and come to an end, whatever their size.
+#[test]
+fn a_filtered_list_finds_every_match_in_pages_of_any_size() {
+    let node = setup().start();
+    let market = Market::open(&node, None);
+    let tokens: Vec<_> = (0..180).map(|_| market.reserve(&node).id).collect();
+    // The first and the last of all, the two around the border of a piece, and one between.
+    let mut cancelled = vec![tokens[0], tokens[40], tokens[79], tokens[80], tokens[179]];
+    for token in &cancelled {
+        node.run(node.engine.cancel_token(&market.consumer.caller, *token)).expect("cancelled");
+    }
+    cancelled.reverse();
+    let filter = TokenFilter {
+        role: TokenRole::Consumer,
+        status: Some(TokenStatus::Cancelled),
+        range: engine::TimeRange::default(),
+    };
+    for limit in [1, 2, 3, 5, 100] {
+        let (mut found, mut cursor, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let request = engine::PageRequest { cursor, limit };
+            let page = node.run(node.engine.tokens(market.consumer.id(), filter, request)).expect("listed");
+            assert!(page.items.len() <= limit);
+            found.extend(page.items.iter().map(|token| token.id));
+            (cursor, pages) = (page.next, pages + 1);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, cancelled, "{limit} on a page");
+        assert!(pages <= cancelled.len() + 1, "{pages} pages of {limit}");
+    }
+}

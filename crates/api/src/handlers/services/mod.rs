@@ -10,7 +10,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use self::request::NewService;
-use super::{history::limit, nothing, payments::boolean};
+use super::{
+    history::{limit, range},
+    payments::boolean,
+};
 use crate::{
     dispatch::Call,
     errors::Problem,
@@ -18,7 +21,7 @@ use crate::{
     json::write::Writer,
     respond::{Content, Reply},
     x402::{
-        catalogue::{Found, Order, Question},
+        catalogue::{self, Found, Order, Question},
         endpoint,
     },
 };
@@ -61,7 +64,8 @@ pub(crate) fn list(call: &Call<'_>) -> Result<Reply, Problem> {
     let question = question(call)?;
     let engine = call.engine;
     let copy = call.gateway.catalogue.copy(Instant::now(), || engine.services());
-    let body = copy.page(question, call.amounts, |found| page(call, found).finish());
+    let offset = question.offset;
+    let body = copy.page(question, call.amounts, |found| page(call, found, offset).finish());
     Ok(Reply { content: Content::Json, body, ..Reply::empty(StatusCode::OK) })
 }
 
@@ -70,23 +74,34 @@ fn question(call: &Call<'_>) -> Result<Question, Problem> {
     let words = query.parsed("q", "1 to 100 characters", |text| {
         (1..=WORDS_CHARS_MAX).contains(&text.chars().count()).then(|| text.to_lowercase())
     })?;
+    let offset = query.parsed("offset", "a whole number", |text| text.parse().ok())?;
+    let cursor = query.parsed("cursor", "the next_cursor of an earlier page", catalogue::offset_of)?;
+    if offset.is_some() && cursor.is_some() {
+        return Err(Problem::invalid("?cursor", "Send cursor or offset, not both."));
+    }
+    let range = range(query)?;
     Ok(Question {
         order: query.parsed("sort", "one of: trust, price, new", Order::parse)?.unwrap_or(Order::New),
         category: query.get("category").map(str::to_owned),
         verified_only: query.parsed("verified", "true or false", boolean)?.unwrap_or(false),
         provider: query.parsed("provider", "an agent id", |text| text.parse().ok())?,
+        created_after: range.after,
+        created_before: range.before,
         words,
         limit: limit(query)?,
-        offset: query.parsed("offset", "a whole number", |text| text.parse().ok())?.unwrap_or(0),
+        offset: cursor.or(offset).unwrap_or(0),
     })
 }
 
-fn page(call: &Call<'_>, found: &Found) -> Writer {
+fn page(call: &Call<'_>, found: &Found, offset: usize) -> Writer {
+    let end = offset.saturating_add(found.services.len());
+    let next = (end < found.total).then(|| catalogue::cursor_of(end));
     let mut writer = Writer::new(512 * found.services.len() + 64, call.amounts);
     writer.object(|w| {
         w.name("services").array(|w| {
             found.services.iter().for_each(|service| w.object(|w| summary(w, service)));
         });
+        w.name("next_cursor").optional_string(next.as_deref());
         w.name("total").integer(found.total);
     });
     writer
@@ -122,11 +137,11 @@ pub(crate) async fn deactivate(call: &Call<'_>) -> Result<Reply, Problem> {
     Ok(Reply::empty(StatusCode::NO_CONTENT))
 }
 
-/// `POST /v1/ops/services/{service_id}/verify`: by an operator who has looked at the provider.
+/// `POST /v1/ops/services/{service_id}/verify`: by an operator who has looked at the provider, or has been deceived by it.
 pub(crate) async fn verify(call: &Call<'_>) -> Result<Reply, Problem> {
     let id = found(call)?.id;
-    nothing(call.json(), call.headers)?;
-    let view = call.engine.verify_service(id, true, call.at).await?;
+    let verified = request::judgement(call.json(), call.headers)?;
+    let view = call.engine.verify_service(id, verified, call.at).await?;
     Ok(Reply::json(StatusCode::OK, service(call, &view)))
 }
 

@@ -5,11 +5,11 @@ use http::StatusCode;
 use ledger::Denial;
 use webhooks::{Challenge, Proof};
 
-use super::{found, nothing};
+use super::found;
 use crate::{
     dispatch::Call,
     errors::{Kind, Problem},
-    handlers::attached,
+    handlers::{attached, nothing},
     json::write::Writer,
     respond::Reply,
 };

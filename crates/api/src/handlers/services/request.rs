@@ -151,6 +151,22 @@ pub(super) fn patch(body: &[u8], metadata_bytes_max: usize, at: Timestamp) -> Re
     })?)
 }
 
+/// Reads whether an operator vouches for a service; without a word, it does.
+pub(super) fn judgement(body: &[u8], headers: &http::HeaderMap) -> Result<bool, Problem> {
+    let (mut verified, mut key) = (Slot::Missing, Slot::Missing);
+    let (verified, key) = Reader::document(body, |r| {
+        r.object(|r, field| match field {
+            "verified" => verified.set(r, Reader::boolean),
+            "idempotency_key" => key.set(r, Reader::string),
+            other => Err(r.unknown_field(other, &["verified", "idempotency_key"])),
+        })?;
+        Ok((verified.never_null(r, "verified")?, key.optional()))
+    })?;
+    // Setting a state twice is setting it once, so the key only has to be well-formed.
+    crate::idempotency::key(headers, key)?;
+    Ok(verified.unwrap_or(true))
+}
+
 struct FieldSlots {
     description: Slot<Box<str>>,
     category: Slot<Box<str>>,
@@ -381,6 +397,19 @@ mod tests {
         let hashes: Vec<u64> = different.iter().map(|members| of(members)).collect();
         for (at, hash) in hashes.iter().enumerate() {
             assert!(!hashes[..at].contains(hash), "{}", different[at]);
+        }
+    }
+
+    #[test]
+    fn an_operator_vouches_unless_it_says_otherwise() {
+        let read = |body: &str| judgement(body.as_bytes(), &http::HeaderMap::new());
+        for (body, expected) in
+            [("{}", true), (r#"{"verified":true}"#, true), (r#"{"verified":false}"#, false)]
+        {
+            assert_eq!(read(body).ok(), Some(expected), "{body}");
+        }
+        for body in [r#"{"verified":null}"#, r#"{"verified":"false"}"#, r#"{"verify":false}"#] {
+            assert!(read(body).is_err(), "{body}");
         }
     }
 

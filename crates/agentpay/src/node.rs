@@ -226,9 +226,12 @@ pub(crate) fn rules(config: &Config) -> Result<Rules, Refused> {
         )?,
         services_per_agent_max: config.x402.services_per_agent_max,
         webhooks_per_agent_max: config.webhooks.per_agent_max,
+        dispute_window_ms: milliseconds("disputes.window_seconds", config.disputes.window_seconds)?,
         ..Rules::default()
     };
-    rules.validate().map_err(|error| Refused(format!("sections [ledger] and [x402]: {error}")))?;
+    rules
+        .validate()
+        .map_err(|error| Refused(format!("sections [ledger], [x402] and [disputes]: {error}")))?;
     Ok(rules)
 }
 
@@ -341,7 +344,7 @@ mod tests {
     #[test]
     fn impossible_values_are_refused_by_name() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 14] = [
+        let cases: [(Change, &str); 15] = [
             (
                 |config| config.webhooks.in_flight_max = 1,
                 "section [webhooks]: in_flight_max must lie between 2 and 10000",
@@ -362,9 +365,10 @@ mod tests {
             (|config| config.ledger.faucet_cap = "1e3".to_owned(), "key `ledger.faucet_cap`: \"1e3\""),
             (
                 |config| config.ledger.fee_card_basis_points = 10_001,
-                "sections [ledger] and [x402]: the fee of rail card",
+                "sections [ledger], [x402] and [disputes]: the fee of rail card",
             ),
             (|config| config.ledger.idempotency_retention_seconds = u64::MAX, "too large"),
+            (|config| config.disputes.window_seconds = 0, "the window for disputes must be between"),
             (|config| config.log.segment_bytes = 513, "section [log]: "),
             (|config| config.history.cache_bytes = 1, "section [history]: "),
             (

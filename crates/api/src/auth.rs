@@ -79,7 +79,7 @@ pub(crate) fn identify(
 pub(crate) fn authorise(route: &Route, principal: &Principal) -> Result<(), Problem> {
     let refuse = |message: &'static str| Err(Problem::new(Kind::Forbidden).saying(message));
     match (route.auth, principal) {
-        (Auth::None, _) | (Auth::Admin, Principal::Operator) => Ok(()),
+        (Auth::None, _) | (Auth::Admin | Auth::AgentOrAdmin, Principal::Operator) => Ok(()),
         (_, Principal::Nobody) => Err(unauthenticated()),
         (Auth::Admin, Principal::Agent { .. }) => {
             refuse("This path is for operators. It needs the operator token.")
@@ -91,7 +91,7 @@ pub(crate) fn authorise(route: &Route, principal: &Principal) -> Result<(), Prob
         (Auth::Owner, Principal::Agent { kind: KeyKind::Runtime, .. }) => {
             refuse("A runtime key (pk_) may not do that. It needs the agent's owner key (sk_).")
         }
-        (Auth::Agent, Principal::Agent { kind: KeyKind::Runtime, scopes, .. }) => {
+        (Auth::Agent | Auth::AgentOrAdmin, Principal::Agent { kind: KeyKind::Runtime, scopes, .. }) => {
             if scopes.contains(route.scope) {
                 return Ok(());
             }
@@ -152,6 +152,7 @@ mod tests {
             let expected = match route.auth {
                 Auth::None => [200, 200, 200, 200, 200],
                 Auth::Agent => [401, 200, 403, 200, 403],
+                Auth::AgentOrAdmin => [401, 200, 403, 200, 200],
                 Auth::Owner => [401, 403, 403, 200, 403],
                 Auth::Admin => [401, 403, 403, 403, 200],
             };

@@ -3,11 +3,11 @@
 //! Equal events give equal bytes: what is in a body follows from the record, and not from when it is written.
 
 use engine::{Engine, Event, FrozenWallet, Happening};
-use ledger::{AgentId, EventId, EventKind, Timestamp, WalletId, WalletStatus, Webhook};
+use ledger::{AgentId, EventId, EventKind, PaymentState, Timestamp, WalletId, WalletStatus, Webhook};
 
 use crate::{
     errors::status_name,
-    handlers::{payments, services, tokens, wallets},
+    handlers::{disputes, payments, refunds, services, tokens, wallets},
     json::write::{AmountStyle, Writer},
 };
 
@@ -32,12 +32,25 @@ impl Bodies {
                 payments::receipt(w, receipt, self.audience(agent, receipt.payment.payer));
             }
             Happening::Settlement(receipt) => {
-                tokens::settlement(w, receipt, self.audience(agent, receipt.payer));
+                let completed = PaymentState::Completed.as_str();
+                tokens::settlement(w, receipt, completed, self.audience(agent, receipt.payer));
             }
             Happening::Funding(receipt) => wallets::funding(w, receipt),
             Happening::Frozen(wallet) => frozen(w, wallet),
             Happening::Token(view) => tokens::members(w, view),
             Happening::Service(view) => services::members(w, view),
+            Happening::Refund(receipt) => {
+                refunds::members(w, receipt, self.audience(agent, refunds::payer_of(receipt)));
+            }
+            Happening::Dispute(view, evidence) => {
+                disputes::members(w, view);
+                if let Some(step) = &view.resolution {
+                    w.name("resolution").object(|w| disputes::move_members(w, step));
+                }
+                if let Some(piece) = evidence {
+                    w.name("evidence").object(|w| disputes::evidence_summary(w, piece));
+                }
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engine::{Caller, Engine, RetryAfterMs};
+use engine::{Asker, Caller, Engine, RetryAfterMs};
 use http::{
     HeaderMap, Method, Request,
     header::{ALLOW, ORIGIN},
@@ -51,6 +51,14 @@ impl Call<'_> {
     /// The agent that asks.
     pub(crate) fn caller(&self) -> Result<&Caller, Problem> {
         self.principal.caller()
+    }
+
+    /// The agent that asks, or an operator where the route lets one through.
+    pub(crate) fn asker(&self) -> Result<Asker<'_>, Problem> {
+        match self.principal {
+            Principal::Operator => Ok(Asker::Operator),
+            Principal::Agent { .. } | Principal::Nobody => self.caller().map(Asker::Agent),
+        }
     }
 
     /// A parameter of the path.

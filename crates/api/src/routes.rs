@@ -45,6 +45,8 @@ pub enum Auth {
     None,
     /// A runtime key with the route's scope, or an owner key.
     Agent,
+    /// The same, or the operator token.
+    AgentOrAdmin,
     /// An owner key.
     Owner,
     /// The operator token.
@@ -57,6 +59,7 @@ impl Auth {
         match self {
             Self::None => "none",
             Self::Agent => "runtime_or_owner",
+            Self::AgentOrAdmin => "runtime_owner_or_admin",
             Self::Owner => "owner",
             Self::Admin => "admin",
         }
@@ -125,6 +128,15 @@ pub(crate) enum Operation {
     PayBatch,
     ListPayments,
     ReadPayment,
+    RefundPayment,
+    OpenDispute,
+    ListDisputes,
+    ReadDispute,
+    AddEvidence,
+    WithdrawDispute,
+    ListAllDisputes,
+    ReviewDispute,
+    ResolveDispute,
     RegisterService,
     ListServices,
     ReadService,
@@ -163,7 +175,7 @@ pub fn routes() -> &'static [Route] {
     &ROUTES
 }
 
-static ROUTES: [Route; 50] = [
+static ROUTES: [Route; 59] = [
     post(
         "/v1/agents",
         CreateAgent,
@@ -217,6 +229,49 @@ static ROUTES: [Route; 50] = [
     ),
     get("/v1/payments/{payment_id}", ReadPayment, "One payment or funding, for its payer or payee")
         .agent(Scopes::READ),
+    post(
+        "/v1/payments/{payment_id}/refund",
+        RefundPayment,
+        "Gives a payment back, wholly or in part; the fee stays",
+    )
+    .agent_or_admin(Scopes::PAY)
+    .success(201),
+    post("/v1/disputes", OpenDispute, "Opens a dispute about a payment, once")
+        .agent(Scopes::PAY)
+        .success(201),
+    get("/v1/disputes", ListDisputes, "Disputes of the agent on either side, newest first")
+        .agent(Scopes::READ)
+        .parameters(&["status", "role", "created_after", "created_before", "limit", "cursor"]),
+    get(
+        "/v1/disputes/{dispute_id}",
+        ReadDispute,
+        "One dispute with its evidence and history, for its parties",
+    )
+    .agent_or_admin(Scopes::READ),
+    post(
+        "/v1/disputes/{dispute_id}/evidence",
+        AddEvidence,
+        "Adds evidence to a dispute that is not resolved",
+    )
+    .agent_or_admin(Scopes::PAY)
+    .large_body()
+    .success(201),
+    post("/v1/disputes/{dispute_id}/withdraw", WithdrawDispute, "Drops a dispute before it is reviewed")
+        .agent(Scopes::PAY),
+    get("/v1/ops/disputes", ListAllDisputes, "All disputes, newest first").admin().parameters(&[
+        "status",
+        "created_after",
+        "created_before",
+        "limit",
+        "cursor",
+    ]),
+    post("/v1/ops/disputes/{dispute_id}/review", ReviewDispute, "Takes a dispute up").admin(),
+    post(
+        "/v1/ops/disputes/{dispute_id}/resolve",
+        ResolveDispute,
+        "Ends a dispute: refunds the payer or denies the claim",
+    )
+    .admin(),
     post("/v1/services", RegisterService, "Registers a callable service with its price")
         .agent(Scopes::PROVIDE)
         .success(201),
@@ -364,6 +419,10 @@ impl Route {
         Self { auth: Auth::Agent, rate: RateClass::Agent, scope, ..self }
     }
 
+    const fn agent_or_admin(self, scope: Scopes) -> Self {
+        Self { auth: Auth::AgentOrAdmin, rate: RateClass::Agent, scope, ..self }
+    }
+
     const fn owner(self) -> Self {
         Self { auth: Auth::Owner, rate: RateClass::Agent, ..self }
     }
@@ -502,7 +561,7 @@ mod tests {
                 "{}: only POST and PATCH have a body",
                 label
             );
-            let needs_agent = matches!(route.auth, Auth::Agent | Auth::Owner);
+            let needs_agent = matches!(route.auth, Auth::Agent | Auth::AgentOrAdmin | Auth::Owner);
             assert_eq!(
                 route.rate == RateClass::Agent,
                 needs_agent,
@@ -511,7 +570,7 @@ mod tests {
             );
             assert_eq!(
                 route.scope != Scopes::NONE,
-                route.auth == Auth::Agent,
+                matches!(route.auth, Auth::Agent | Auth::AgentOrAdmin),
                 "{}: runtime keys need a scope",
                 label
             );

@@ -95,6 +95,9 @@ fn post(shared: &Shared, totals: &mut TotalsAt, foreign: &mut Foreign, lsn: Lsn,
             if let (Some(currency), Some(change)) = (currency, view.change()) {
                 totals.post_owner(currency, &change);
             }
+            if let Some(call) = view.refunded_call() {
+                shared.services.refunded(&call, position(lsn, 0));
+            }
             if view.kind() == Kind::TokenReserved
                 && let Fact::TokenReserved(reserved) = owned(view)
             {
@@ -179,6 +182,10 @@ pub(crate) fn publish(shared: &Shared, lsn: Lsn, fact: &Fact) {
         | Fact::TokenEnded(_)
         | Fact::ServiceChanged(_)
         | Fact::TrustChanged(_)
-        | Fact::Clock(_) => unreachable!("not owned by the directory"),
+        | Fact::Clock(_)
+        | Fact::Refund(_)
+        | Fact::DisputeOpened(_)
+        | Fact::EvidenceAdded(_)
+        | Fact::DisputeMoved(_) => unreachable!("not owned by the directory"),
     }
 }

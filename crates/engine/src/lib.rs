@@ -13,6 +13,7 @@
 
 mod admission;
 mod batch;
+mod claim;
 mod clock;
 mod commit;
 mod delivered;
@@ -43,6 +44,10 @@ mod wallet;
 mod webhook;
 
 pub use admission::{AgentMeter, Remaining, RetryAfterMs};
+pub use claim::{
+    AddEvidence, Asker, ClaimView, DisputeDetails, DisputeFilter, DisputeView, EvidenceView, OpenDispute,
+    RefundPayment, RefundReceipt, Resolution,
+};
 pub use clock::{Clock, Entropy};
 pub use engine::{Engine, HistoryAt, ShutdownError};
 pub use events::{Event, EventBatch, EventTail, EventsError, FrozenWallet, Happening};

@@ -26,7 +26,10 @@ impl Engine {
             Some(_) => return Err(Denial::UnknownWallet.into()),
             None => self.agent(caller).await?.map(|agent| agent.wallets).ok_or(Refusal::UnknownAgent)?,
         };
-        self.reads().payments(wallets, filter, page).await
+        let (page, decided) = self.reads().payments(wallets, filter, page).await?;
+        // Whether a payment was refunded is not shown before that is durable.
+        self.delivered(decided).await?;
+        Ok(page)
     }
 
     /// The statement of one wallet of the caller, newest first.

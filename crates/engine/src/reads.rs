@@ -3,10 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use history::{Counterparty, EntryKey, EntryKind, History, PaymentStatus, TokenRole};
+use history::{Counterparty, DisputeRole, EntryKey, EntryKind, History, TokenRole};
 use ledger::{
-    AgentId, Fact, KeyPlace, Payee, PaymentBatch, PaymentId, Position, SealedKind, ServiceChanged, TokenEnd,
-    TokenReserved, WalletId, WalletOpened, WebhookChanged,
+    AgentId, Fact, KeyPlace, Party, Payee, PaymentBatch, PaymentId, PaymentState, Position, SealedKind,
+    ServiceChanged, TokenEnd, TokenReserved, WalletId, WalletOpened, WebhookChanged,
 };
 use wal::{Lsn, ReadError, Reader};
 
@@ -18,6 +18,11 @@ use crate::{
         TimeRange, Transaction,
     },
 };
+
+/// Payments that are asked of the index at a time when most of them are not wanted.
+const LOOKED_AT_ONCE: usize = 1_000;
+/// Payments that one list looks at.
+const LOOKED_MAX: usize = 10_000;
 
 #[derive(Clone)]
 pub(crate) struct Reads {
@@ -39,16 +44,25 @@ impl Reads {
 
     /// What a sealed id names, if `caller` is one of its parties.
     pub(crate) async fn transaction(&self, caller: AgentId, id: PaymentId) -> Result<Transaction, Refusal> {
-        let address =
-            self.shared.sealer.open(SealedKind::Payment, id.raw()).ok_or(Refusal::UnknownPayment)?;
-        let delivered = self.shared.delivered.end();
-        if address.partition != self.shared.options.partition || address.lsn >= delivered.get() {
-            return Err(Refusal::UnknownPayment);
-        }
-        let place = KeyPlace { lsn: address.lsn, item: address.item };
-        let fact = self.fact(place.lsn).await?;
+        let (place, fact) = self.located(id).await?;
         let transaction = self.transaction_of(&fact, place).ok_or(Refusal::UnknownPayment)?;
         if self.is_party(caller, &transaction) { Ok(transaction) } else { Err(Refusal::UnknownPayment) }
+    }
+
+    /// Where a `tx_` id points; `None` for an id that this ledger never gave.
+    pub(crate) fn place_of(&self, id: PaymentId) -> Option<KeyPlace> {
+        let address = self.shared.sealer.open(SealedKind::Payment, id.raw())?;
+        let is_ours = address.partition == self.shared.options.partition;
+        is_ours.then_some(KeyPlace { lsn: address.lsn, item: address.item })
+    }
+
+    /// The record that a `tx_` id points at, whoever asks.
+    pub(crate) async fn located(&self, id: PaymentId) -> Result<(KeyPlace, Fact), Refusal> {
+        let place = self.place_of(id).ok_or(Refusal::UnknownPayment)?;
+        if place.lsn >= self.shared.delivered.end().get() {
+            return Err(Refusal::UnknownPayment);
+        }
+        Ok((place, self.fact(place.lsn).await?))
     }
 
     /// The payment that a remembered key points at.
@@ -125,6 +139,24 @@ impl Reads {
         self.history.is_some()
     }
 
+    /// Openings of disputes of an agent in one role or both, or of everybody's, newest first.
+    pub(crate) async fn disputes(
+        &self,
+        whose: Option<(AgentId, Option<Party>)>,
+        range: TimeRange,
+        before: Option<EntryKey>,
+        limit: usize,
+    ) -> Result<history::Page<history::Entry>, Refusal> {
+        let range = range_of(range);
+        let roles = match whose {
+            None => Vec::new(),
+            Some((agent, Some(Party::Payee))) => vec![(agent, DisputeRole::Payee)],
+            Some((agent, Some(Party::Payer | Party::Operator))) => vec![(agent, DisputeRole::Payer)],
+            Some((agent, None)) => vec![(agent, DisputeRole::Payer), (agent, DisputeRole::Payee)],
+        };
+        self.indexed(move |history| history.disputes(&roles, before, range, limit)).await
+    }
+
     /// The record that ended the token that was reserved at `token`. An index that is behind does not know, and says so.
     pub(crate) async fn token_end(&self, token: Position) -> Result<Option<Position>, Refusal> {
         let newest = self.shared.delivered.newest();
@@ -142,25 +174,26 @@ impl Reads {
         wallets: Vec<WalletId>,
         filter: PaymentFilter,
         page: PageRequest,
-    ) -> Result<Page<Transaction>, Refusal> {
-        let status = match filter.status {
+    ) -> Result<(Page<Transaction>, Position), Refusal> {
+        let wanted = match filter.status {
             None => None,
-            Some("completed") => Some(PaymentStatus::Completed),
-            // No payment is in any other state.
-            Some(_) => return Ok(Page { items: Vec::new(), next: None }),
+            Some(name) => match PaymentState::ALL.into_iter().find(|state| state.as_str() == name) {
+                Some(state) => Some(state),
+                // No payment is in any other state.
+                None => return Ok((Page { items: Vec::new(), next: None }, Position::ZERO)),
+            },
         };
         let counterparty = filter.counterparty.map(|text| match text.parse() {
             Ok(wallet) => Counterparty::Wallet(wallet),
             Err(_) => Counterparty::External(text.into()),
         });
         let range = range_of(filter.range);
-        let filter = history::PaymentFilter { status, rail: filter.rail, counterparty, range };
-        let (before, limit) = (page.cursor.map(key_of), page.limit);
-        let found = self.indexed(move |history| history.payments(&wallets, &filter, before, limit)).await?;
-        let mut items = Vec::with_capacity(found.items.len());
+        let filter = history::PaymentFilter { status: None, rail: filter.rail, counterparty, range };
+        let (found, next, decided) = self.in_state(wallets, filter, wanted, page).await?;
+        let mut items = Vec::with_capacity(found.len());
         // Items of one batch lie next to each other: its record is read once.
         let mut last: Option<(u64, Fact)> = None;
-        for entry in found.items.into_iter().map(|line| line.entry) {
+        for entry in found {
             let fact = match last.take() {
                 Some((lsn, fact)) if lsn == entry.lsn => fact,
                 _ => self.fact(entry.lsn).await?,
@@ -169,7 +202,47 @@ impl Reads {
             items.push(self.transaction_of(&fact, place).ok_or(Refusal::Damaged)?);
             last = Some((entry.lsn, fact));
         }
-        Ok(Page { items, next: found.next.map(cursor_of) })
+        Ok((Page { items, next: next.map(cursor_of) }, decided))
+    }
+
+    /// Places of payments in the wanted state, where the list goes on, and the position that has to be delivered before
+    /// they are shown. The index knows no state: refunds come after the payment, and their claims are asked for them.
+    async fn in_state(
+        &self,
+        wallets: Vec<WalletId>,
+        filter: history::PaymentFilter,
+        wanted: Option<PaymentState>,
+        page: PageRequest,
+    ) -> Result<(Vec<EntryKey>, Option<EntryKey>, Position), Refusal> {
+        let (mut found, mut looked, mut decided) = (Vec::new(), 0, Position::ZERO);
+        let mut before = page.cursor.map(key_of);
+        // Few payments are refunded: those are looked for in larger steps.
+        let is_usual = wanted.is_none_or(|wanted| wanted == PaymentState::Completed);
+        let step = if is_usual { page.limit } else { LOOKED_AT_ONCE };
+        loop {
+            let (wallets, filter) = (wallets.clone(), filter.clone());
+            let listed =
+                self.indexed(move |history| history.payments(&wallets, &filter, before, step)).await?;
+            let last = listed.items.last().map(|line| line.entry.key());
+            for key in listed.items.iter().map(|line| line.entry.key()) {
+                looked += 1;
+                let payment = Position::of_item(key.lsn, key.item);
+                let seen = self.shared.claims.read(payment, |claim| (claim.state(), claim.decided));
+                let (state, at) = seen.unwrap_or((PaymentState::Completed, Position::ZERO));
+                decided = decided.max(at);
+                if wanted.is_none_or(|wanted| wanted == state) {
+                    found.push(key);
+                }
+                let is_last = listed.next.is_none() && last == Some(key);
+                if (found.len() == page.limit || looked >= LOOKED_MAX) && !is_last {
+                    return Ok((found, Some(key), decided));
+                }
+            }
+            match listed.next {
+                Some(next) if found.len() < page.limit && looked < LOOKED_MAX => before = Some(next),
+                next => return Ok((found, next, decided)),
+            }
+        }
     }
 
     /// The statement of one wallet, newest first.
@@ -181,20 +254,36 @@ impl Reads {
     ) -> Result<Page<EntryView>, Refusal> {
         let (before, limit, range) = (page.cursor.map(key_of), page.limit, range_of(range));
         let found = self.indexed(move |history| history.entries(wallet, before, range, limit)).await?;
-        let view = |entry: history::Entry| EntryView {
-            payment_id: (!matches!(entry.kind, EntryKind::TokenHeld | EntryKind::TokenReleased))
-                .then(|| self.shared.payment_id(entry.lsn, entry.item)),
-            kind: kind_of(entry.kind),
-            delta: entry.delta,
-            balance_after: entry.balance_after,
-            counterparty: match entry.counterparty {
-                Counterparty::Wallet(wallet) => Some(wallet.to_string()),
-                Counterparty::External(label) => Some(label.into()),
-                Counterparty::Faucet => None,
-            },
-            at: entry.at,
-        };
-        Ok(Page { items: found.items.into_iter().map(view).collect(), next: found.next.map(cursor_of) })
+        let mut items = Vec::with_capacity(found.items.len());
+        for entry in found.items {
+            items.push(EntryView {
+                payment_id: self.payment_of(&entry).await?,
+                kind: kind_of(entry.kind),
+                delta: entry.delta,
+                balance_after: entry.balance_after,
+                counterparty: match entry.counterparty {
+                    Counterparty::Wallet(wallet) => Some(wallet.to_string()),
+                    Counterparty::External(label) => Some(label.into()),
+                    Counterparty::Faucet | Counterparty::Outside => None,
+                },
+                at: entry.at,
+            });
+        }
+        Ok(Page { items, next: found.next.map(cursor_of) })
+    }
+
+    /// The payment that a statement line is about. Lines of refunds and disputes are about an earlier one, which their
+    /// record names.
+    async fn payment_of(&self, entry: &history::Entry) -> Result<Option<PaymentId>, Refusal> {
+        match entry.kind {
+            EntryKind::TokenHeld | EntryKind::TokenReleased => Ok(None),
+            kind if kind.is_of_claim() => {
+                let change = self.fact(entry.lsn).await?.claim_change().ok_or(Refusal::Damaged)?;
+                let KeyPlace { lsn, item } = change.terms.payment;
+                Ok(Some(self.shared.payment_id(lsn, item)))
+            }
+            _ => Ok(Some(self.shared.payment_id(entry.lsn, entry.item))),
+        }
     }
 
     /// Asks the index, once it has what was durable when the question came, or after the configured wait.
@@ -313,6 +402,13 @@ fn kind_of(kind: EntryKind) -> &'static str {
         EntryKind::TokenReleased => "token_released",
         EntryKind::TokenPaid => "token_paid",
         EntryKind::TokenEarned => "token_earned",
-        EntryKind::TokenListed | EntryKind::TokenClosed => unreachable!("no lines of a statement"),
+        EntryKind::RefundSent => "refund_sent",
+        EntryKind::RefundReceived => "refund_received",
+        EntryKind::DisputeHeld => "dispute_held",
+        EntryKind::DisputeReleased => "dispute_released",
+        EntryKind::DisputeRefunded => "dispute_refunded",
+        EntryKind::TokenListed | EntryKind::TokenClosed | EntryKind::DisputeListed => {
+            unreachable!("no lines of a statement")
+        }
     }
 }

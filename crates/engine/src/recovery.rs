@@ -14,6 +14,7 @@ use snapshot::{Generation, SnapshotStore};
 use wal::{Log, Lsn, ReplayError};
 
 use crate::{
+    claim::Claims,
     commit::position,
     directory::{Agents, apply_agent_fact, forget_keys, remember_agent_fact},
     keys::{GatherError, Keys},
@@ -65,6 +66,7 @@ pub(crate) struct Rebuilt {
     /// Tokens that replay saw end, and where.
     ended: VecDeque<(Position, Position)>,
     pub(crate) services: ServicesState,
+    pub(crate) claims: Claims,
     pub(crate) outages: Outages,
     pub(crate) totals: TotalsAt,
     pub(crate) records: u64,
@@ -154,6 +156,7 @@ impl Rebuilt {
             tokens: Tokens::default(),
             ended: VecDeque::new(),
             services: ServicesState::default(),
+            claims: Claims::default(),
             outages: Outages::default(),
             totals: TotalsAt::default(),
             records: 0,
@@ -224,6 +227,10 @@ impl Rebuilt {
                 self.saw(webhook.decided);
                 self.webhooks.restore(*webhook);
             }
+            Row::Claim(payment, claim) => {
+                self.saw(claim.decided);
+                self.claims.insert(payment, claim);
+            }
             Row::Totals(totals, end) => {
                 self.totals.system = totals;
                 self.totals.end = Lsn::new(end.get());
@@ -279,11 +286,26 @@ impl Rebuilt {
                     return Err(StartError::Orphan { lsn, what: owner.to_string() });
                 }
                 view.for_each_foreign(|posting| self.foreign(lsn, posting));
+                self.claimed(lsn, &view)?;
                 if view.kind() == Kind::TokenReserved { self.reserved(lsn, &view) } else { Ok(()) }
             }
             Owner::Directory(_) => self.directory(lsn, &view),
             Owner::Token(token) => self.token(lsn, token, &view),
             Owner::Service(_) | Owner::Clock => self.service(lsn, &view),
+        }
+    }
+
+    /// What a record says about a payment's refunds and dispute.
+    fn claimed(&mut self, lsn: Lsn, view: &View<'_>) -> Result<(), StartError> {
+        let place = position(lsn, 0);
+        if let Some(change) = view.claim_change() {
+            self.claims.apply(&change, place);
+        }
+        match view.refunded_call() {
+            Some(call) if !self.services.refunded(&call, place) => {
+                Err(StartError::Orphan { lsn, what: call.service.to_string() })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -428,6 +450,10 @@ pub struct Audit {
     /// Tokens that have not ended.
     pub open_tokens: u64,
     pub services: u64,
+    /// Payments of which something was claimed back.
+    pub claims: u64,
+    /// Disputes that have not ended.
+    pub open_disputes: u64,
     /// Sum of all wallets per currency.
     pub sums: Vec<(Currency, Amount)>,
     pub trial_balance: crate::views::TrialBalance,
@@ -447,7 +473,7 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
     let remember_from = if compares_keys { 0 } else { u64::MAX };
     let mut first = Rebuilt { remember_from, ..Rebuilt::empty(rules) };
     first.replay(log, log.begin(), &status, &mut |_| Ok(()))?;
-    let mut findings = first.registry.negative();
+    let mut findings = first.registry.unfounded(&first.claims.by_owner());
     findings.extend(first.registry.held_otherwise(&first.tokens.holds()));
     let mut snapshot = None;
     if let Some((mut second, generation)) = second {
@@ -463,6 +489,7 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
         findings.extend(agent_differences(&first.agents, &second.agents));
         findings.extend(first.tokens.differences(&second.tokens));
         findings.extend(first.services.differences(&second.services));
+        findings.extend(first.claims.differences(&second.claims));
         findings.extend(first.webhooks.differences(&second.webhooks));
         if first.outages.list() != second.outages.list() {
             findings.push("the outages differ between the replay and the snapshot".to_owned());
@@ -476,6 +503,8 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
         agents: first.agents.len() as u64,
         open_tokens: first.tokens.open_len(),
         services: first.services.len() as u64,
+        claims: first.claims.len() as u64,
+        open_disputes: first.claims.open_disputes(),
         sums: first.totals.wallets.clone(),
         trial_balance: first.totals.trial_balance(),
         snapshot,

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
+    claim::Claimed,
     keys::Keys,
     options::Activation,
     release::{Decided, Parked, Reply, Requester, Seat},
@@ -402,12 +403,19 @@ impl Registry {
         sums
     }
 
-    /// Wallets whose parts are below zero; only for the audit, when all are at rest.
-    pub(crate) fn negative(&self) -> Vec<String> {
+    /// Wallets whose parts are below zero, debts from disputes aside, or that have something else set aside than their
+    /// claims say; only for the audit, when all are at rest.
+    pub(crate) fn unfounded(&self, claims: &HashMap<WalletId, Claimed>) -> Vec<String> {
         let mut found = Vec::new();
         self.walk_at_rest(|id, wallet| {
-            if wallet.available.is_negative() || wallet.held.is_negative() || wallet.disputed.is_negative() {
+            let claimed = claims.get(&id).copied().unwrap_or_default();
+            let is_overdrawn = wallet.available.is_negative() && !claimed.may_owe;
+            if is_overdrawn || wallet.held.is_negative() || wallet.disputed.is_negative() {
                 found.push(format!("{id} is below zero"));
+            }
+            if wallet.disputed != claimed.set_aside {
+                let (disputed, expected) = (wallet.disputed, claimed.set_aside);
+                found.push(format!("{id} has {disputed} set aside, but its open disputes make {expected}"));
             }
         });
         found

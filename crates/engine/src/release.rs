@@ -11,8 +11,8 @@ use std::{
 };
 
 use ledger::{
-    Agent, Funding, ItemOutcome, KeyPlace, Payment, PaymentBatch, Position, ServiceChanged, TokenReserved,
-    WalletOpened, WebhookChanged,
+    Agent, DisputeMoved, DisputeOpened, EvidenceAdded, Funding, ItemOutcome, KeyPlace, Payment, PaymentBatch,
+    Position, Refund, ServiceChanged, TokenReserved, WalletOpened, WebhookChanged,
 };
 use tokio::sync::oneshot;
 use wal::Lsn;
@@ -38,6 +38,14 @@ pub(crate) enum Reply {
     Opened(Box<WalletOpened>),
     /// A call was reserved by this record.
     Reserved(Lsn, Box<TokenReserved>),
+    /// A refund as it is recorded now.
+    Refund(Box<Refund>),
+    /// A dispute that this record opened.
+    DisputeOpened(Lsn, Box<DisputeOpened>),
+    /// A piece of evidence as it is recorded now.
+    Evidence(Box<EvidenceAdded>),
+    /// A dispute has gone on by this.
+    DisputeMoved(Box<DisputeMoved>),
     /// A token as a step left it, and whether the step was taken before.
     Token(Box<TokenView>, bool),
     /// A service as it is recorded now; nothing when it stays as it is.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use ledger::{IdSealer, PaymentId, Position, RecordAddress, Rules, SealedKind, TokenId};
+use ledger::{DisputeId, IdSealer, PaymentId, Position, RecordAddress, Rules, SealedKind, TokenId};
 use parking_lot::Mutex;
 use wal::Wal;
 
 use crate::{
     admission::Admission,
+    claim::Claims,
     clock::{Clock, Entropy},
     delivered::Delivered,
     directory::PublishedDirectory,
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) tokens: Tokens,
     pub(crate) services: Services,
+    pub(crate) claims: Claims,
     pub(crate) time: Timekeeper,
     pub(crate) timers: TimerInbox,
     pub(crate) timer_stats: TimerStats,
@@ -96,6 +98,12 @@ impl Shared {
     pub(crate) fn token_id(&self, token: Position) -> TokenId {
         let address = RecordAddress { partition: self.options.partition, lsn: token.get(), item: 0 };
         TokenId::from_raw(self.sealer.seal(SealedKind::Token, address))
+    }
+
+    /// The id of the dispute that the record at `opened` opened.
+    pub(crate) fn dispute_id(&self, opened: Position) -> DisputeId {
+        let address = RecordAddress { partition: self.options.partition, lsn: opened.get(), item: 0 };
+        DisputeId::from_raw(self.sealer.seal(SealedKind::Dispute, address))
     }
 
     /// A new random number for an id.

@@ -54,6 +54,8 @@ pub(crate) fn take(
     for ids in in_use.chunks(ASKED_AT_ONCE) {
         taking.wallets_in_use(shared, ids)?;
     }
+    // After all wallets: what a wallet decided below the start is in its claims by now.
+    shared.claims.rows(|bytes, decided| taking.row(bytes, decided))?;
     taking.agents(directory)?;
     taking.webhooks(directory)?;
     shared.tokens.rows(|bytes, decided| taking.row(bytes, decided))?;

@@ -279,6 +279,10 @@ pub struct Gauges {
     pub tokens: u64,
     /// Tokens that hold money.
     pub open_tokens: u64,
+    /// Payments of which something was claimed back.
+    pub claims: u64,
+    /// Disputes that have not ended.
+    pub open_disputes: u64,
     /// Timers that will fire, those that nobody needs any more included.
     pub timers: u64,
     /// Deadlines at which an owner was woken.

@@ -68,6 +68,18 @@ pub enum EntryKind {
     TokenListed,
     /// No line of a statement: the record that ended a token.
     TokenClosed,
+    /// A payment was given back: the payee's side.
+    RefundSent,
+    /// The same on the payer's side, by a refund or at the end of a dispute.
+    RefundReceived,
+    /// Set aside from the payee for a dispute.
+    DisputeHeld,
+    /// What was set aside came back to the payee.
+    DisputeReleased,
+    /// A dispute ended with a refund: what the payee had to add to what was set aside.
+    DisputeRefunded,
+    /// No line of a statement: a dispute in the list of one of its parties, or of operators.
+    DisputeListed,
 }
 
 impl EntryKind {
@@ -81,8 +93,26 @@ impl EntryKind {
             | EntryKind::TokenHeld
             | EntryKind::TokenReleased
             | EntryKind::TokenListed
-            | EntryKind::TokenClosed => false,
+            | EntryKind::TokenClosed
+            | EntryKind::RefundSent
+            | EntryKind::RefundReceived
+            | EntryKind::DisputeHeld
+            | EntryKind::DisputeReleased
+            | EntryKind::DisputeRefunded
+            | EntryKind::DisputeListed => false,
         }
+    }
+
+    /// Whether it is about a payment that was made before, which its record names.
+    pub const fn is_of_claim(self) -> bool {
+        matches!(
+            self,
+            EntryKind::RefundSent
+                | EntryKind::RefundReceived
+                | EntryKind::DisputeHeld
+                | EntryKind::DisputeReleased
+                | EntryKind::DisputeRefunded
+        )
     }
 
     /// Whether it is the payer's line of a payment, which stands for both in a list that has both.
@@ -105,6 +135,8 @@ pub enum Counterparty {
     External(Box<str>),
     /// The sandbox faucet.
     Faucet,
+    /// Somebody outside the ledger who gives back, under a label that the payment has.
+    Outside,
 }
 
 /// [`Counterparty`] without owning the label.
@@ -113,6 +145,7 @@ pub(crate) enum Party<'a> {
     Wallet(WalletId),
     External(&'a str),
     Faucet,
+    Outside,
 }
 
 impl Party<'_> {
@@ -121,6 +154,7 @@ impl Party<'_> {
             Party::Wallet(wallet) => Counterparty::Wallet(wallet),
             Party::External(label) => Counterparty::External(label.into()),
             Party::Faucet => Counterparty::Faucet,
+            Party::Outside => Counterparty::Outside,
         }
     }
 
@@ -128,8 +162,8 @@ impl Party<'_> {
         match (self, counterparty) {
             (Party::Wallet(one), Counterparty::Wallet(other)) => one == *other,
             (Party::External(one), Counterparty::External(other)) => one == &**other,
-            (Party::Faucet, Counterparty::Faucet) => true,
-            (Party::Wallet(_) | Party::External(_) | Party::Faucet, _) => false,
+            (Party::Faucet, Counterparty::Faucet) | (Party::Outside, Counterparty::Outside) => true,
+            (Party::Wallet(_) | Party::External(_) | Party::Faucet | Party::Outside, _) => false,
         }
     }
 }
@@ -205,6 +239,7 @@ pub(crate) fn encode_value(line: &Line<'_>, head: Head, out: &mut Vec<u8>) {
             put_unsigned(out, label.len() as u128);
             out.extend_from_slice(label.as_bytes());
         }
+        Party::Outside => out.push(3),
     }
 }
 
@@ -261,6 +296,7 @@ fn parse_value(bytes: &[u8]) -> Option<Value<'_>> {
             let length = usize::try_from(input.unsigned()?).ok()?;
             Party::External(std::str::from_utf8(input.take(length)?).ok()?)
         }
+        [3] => Party::Outside,
         _ => return None,
     };
     let line = Line { kind, delta, fee, at, party, rail, status };
@@ -278,6 +314,12 @@ const fn kind_code(kind: EntryKind) -> u8 {
         EntryKind::TokenEarned => 7,
         EntryKind::TokenListed => 8,
         EntryKind::TokenClosed => 9,
+        EntryKind::RefundSent => 10,
+        EntryKind::RefundReceived => 11,
+        EntryKind::DisputeHeld => 12,
+        EntryKind::DisputeReleased => 13,
+        EntryKind::DisputeRefunded => 14,
+        EntryKind::DisputeListed => 15,
     }
 }
 
@@ -292,6 +334,12 @@ const fn parse_kind(code: u8) -> Option<EntryKind> {
         7 => Some(EntryKind::TokenEarned),
         8 => Some(EntryKind::TokenListed),
         9 => Some(EntryKind::TokenClosed),
+        10 => Some(EntryKind::RefundSent),
+        11 => Some(EntryKind::RefundReceived),
+        12 => Some(EntryKind::DisputeHeld),
+        13 => Some(EntryKind::DisputeReleased),
+        14 => Some(EntryKind::DisputeRefunded),
+        15 => Some(EntryKind::DisputeListed),
         _ => None,
     }
 }
@@ -341,12 +389,13 @@ mod tests {
         let head = Head::EMPTY.advance(&line(Party::Faucet));
         for (party, bytes_max) in [
             (Party::Faucet, 25),
+            (Party::Outside, 25),
             (Party::Wallet(WalletId::from_raw(u128::MAX)), 41),
             (Party::External("merchant:demo"), 41),
             (Party::External(""), 26),
         ] {
             for rail in Rail::ALL.into_iter().map(Some).chain([None]) {
-                for kind in (1..=9).filter_map(parse_kind) {
+                for kind in (1..=15).filter_map(parse_kind) {
                     let line = Line { kind, rail, ..line(party) };
                     let bytes = encoded(&line, head);
                     assert!(bytes.len() <= bytes_max, "{} bytes for {line:?}", bytes.len());

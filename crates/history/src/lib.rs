@@ -18,6 +18,7 @@ mod balances;
 mod batch;
 mod bundle;
 mod directory;
+mod disputes;
 mod entry;
 mod error;
 mod follow;
@@ -38,6 +39,7 @@ mod watermark;
 mod tests;
 
 pub use batch::Batch;
+pub use disputes::DisputeRole;
 pub use entry::{Counterparty, Entry, EntryKey, EntryKind, PaymentStatus};
 pub use error::Error;
 pub use follow::run;

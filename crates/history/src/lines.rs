@@ -1,10 +1,11 @@
 //! From facts to statement lines. Pure.
 
 use ledger::{
-    Amount, Fact, Funding, ItemOutcome, Payee, PaymentBatch, Rail, Timestamp, TokenEnd, TokenEnded,
-    TokenReserved, WalletId,
+    Amount, ClaimStep, ClaimTerms, DisputeMoved, DisputeOpened, DisputeStatus, Fact, Funding, ItemOutcome,
+    Payee, PaymentBatch, Rail, Refund, Timestamp, TokenEnd, TokenEnded, TokenReserved, WalletId,
 };
 
+use crate::disputes::{DisputeRole, all_key, dispute_key};
 use crate::entry::{EntryKind, Line, Party, PaymentStatus};
 use crate::tokens::{TokenRole, end_key, role_key};
 
@@ -24,6 +25,9 @@ pub(crate) fn for_each_line<E>(
         Fact::Funding(funding) => visit(funding.wallet, 0, funding_line(funding)),
         Fact::TokenReserved(reserved) => reserved_lines(reserved, &mut visit),
         Fact::TokenEnded(ended) => ended_lines(ended, &mut visit),
+        Fact::Refund(refund) => refund_lines(refund, &mut visit),
+        Fact::DisputeOpened(opened) => opened_lines(opened, &mut visit),
+        Fact::DisputeMoved(moved) => moved_lines(moved, &mut visit),
         // They open, close or name things and move nothing.
         Fact::AgentCreated(_)
         | Fact::WalletOpened(_)
@@ -35,7 +39,8 @@ pub(crate) fn for_each_line<E>(
         | Fact::ServiceChanged(_)
         | Fact::TrustChanged(_)
         | Fact::Clock(_)
-        | Fact::WebhookChanged(_) => Ok(()),
+        | Fact::WebhookChanged(_)
+        | Fact::EvidenceAdded(_) => Ok(()),
     }
 }
 
@@ -133,6 +138,75 @@ fn ended_lines<E>(
     }
     let closed = token_line(EntryKind::TokenClosed, Amount::ZERO, terms.payee, at);
     visit(end_key(ended.token), 0, closed)
+}
+
+/// A line about a payment that was made before.
+fn claim_line(kind: EntryKind, delta: Amount, party: Party<'static>, at: Timestamp) -> Line<'static> {
+    Line { kind, delta, fee: Amount::ZERO, at, party, rail: None, status: None }
+}
+
+/// What the payer got back.
+fn received(terms: &ClaimTerms, amount: Amount, at: Timestamp) -> Line<'static> {
+    let from = terms.payee.map_or(Party::Outside, Party::Wallet);
+    claim_line(EntryKind::RefundReceived, amount, from, at)
+}
+
+fn refund_lines<E>(
+    refund: &Refund,
+    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let (terms, amount, at) = (&refund.terms, refund.amount, refund.at);
+    visit(terms.payer, 0, received(terms, amount, at))?;
+    match terms.payee {
+        Some(payee) => {
+            let to = Party::Wallet(terms.payer);
+            visit(payee, 0, claim_line(EntryKind::RefundSent, amount.negated(), to, at))
+        }
+        None => Ok(()),
+    }
+}
+
+fn opened_lines<E>(
+    opened: &DisputeOpened,
+    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let (terms, at) = (&opened.terms, opened.at);
+    let payer = Party::Wallet(terms.payer);
+    if let Some(payee) = terms.payee.filter(|_| !opened.set_aside.is_zero()) {
+        visit(payee, 0, claim_line(EntryKind::DisputeHeld, opened.set_aside.negated(), payer, at))?;
+    }
+    let listed = claim_line(EntryKind::DisputeListed, Amount::ZERO, payer, at);
+    visit(all_key(), 0, listed)?;
+    visit(dispute_key(opened.payer_agent, DisputeRole::Payer), 0, listed)?;
+    match opened.payee_agent {
+        Some(agent) => visit(dispute_key(agent, DisputeRole::Payee), 0, listed),
+        None => Ok(()),
+    }
+}
+
+fn moved_lines<E>(
+    moved: &DisputeMoved,
+    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let (terms, at) = (&moved.terms, moved.at);
+    let ClaimStep::Moved { to, returned, released } = moved.claim_change().step else {
+        unreachable!("a move is a move")
+    };
+    let payer = Party::Wallet(terms.payer);
+    if to == DisputeStatus::ResolvedRefunded {
+        visit(terms.payer, 0, received(terms, returned, at))?;
+    }
+    let Some(payee) = terms.payee else { return Ok(()) };
+    match to {
+        DisputeStatus::ResolvedRefunded => {
+            let added = released.minus(returned);
+            visit(payee, 0, claim_line(EntryKind::DisputeRefunded, added, payer, at))
+        }
+        DisputeStatus::ResolvedDenied | DisputeStatus::Withdrawn if !released.is_zero() => {
+            visit(payee, 0, claim_line(EntryKind::DisputeReleased, released, payer, at))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn funding_line(funding: &Funding) -> Line<'_> {

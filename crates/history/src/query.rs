@@ -59,7 +59,18 @@ impl History {
         range: TimeRange,
         limit: usize,
     ) -> Result<Page<Entry>, Error> {
-        let page = self.list(&[wallet], before, limit, |value| range.judge(value));
+        self.merged(&[wallet], before, range, limit)
+    }
+
+    /// The same for several lists at once; what is in two of them comes once.
+    pub(crate) fn merged(
+        &self,
+        keys: &[WalletId],
+        before: Option<EntryKey>,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Page<Entry>, Error> {
+        let page = self.list(keys, before, limit, |value| range.judge(value));
         let page = page.inspect_err(|error| self.condemn_if_damaged(error))?;
         let items = page.items.into_iter().map(|line| line.entry).collect();
         Ok(Page { items, next: page.next })

@@ -7,7 +7,7 @@ use ledger::{AgentId, Position, WalletId};
 
 use crate::{Entry, EntryKey, Error, History, Page, TimeRange};
 
-/// Partitions are numbered below 2¹⁴ here.
+/// Partitions are numbered below 2¹³ here: the third bit is that of disputes.
 const CONSUMER: u128 = 1 << 127;
 const PROVIDER: u128 = 1 << 126;
 const ENDS: u128 = CONSUMER | PROVIDER;

@@ -37,6 +37,10 @@ impl Encode for Fact {
             Fact::TrustChanged(fact) => fact.encode(out),
             Fact::Clock(fact) => fact.encode(out),
             Fact::WebhookChanged(fact) => fact.encode(out),
+            Fact::Refund(fact) => fact.encode(out),
+            Fact::DisputeOpened(fact) => fact.encode(out),
+            Fact::EvidenceAdded(fact) => fact.encode(out),
+            Fact::DisputeMoved(fact) => fact.encode(out),
         }
     }
 }
@@ -228,7 +232,17 @@ fn denial(denial: &Denial) -> DenialRecord {
         | Denial::TooManyWebhooks { .. }
         | Denial::TokenExpired { .. }
         | Denial::TokenUsed { .. }
-        | Denial::WrongTokenStatus { .. } => panic!("an item of a batch is a payment"),
+        | Denial::WrongTokenStatus { .. }
+        | Denial::UnknownDispute
+        | Denial::OnlyThePayee
+        | Denial::OnlyTheOpener
+        | Denial::PaymentDisputed { .. }
+        | Denial::DisputeExists { .. }
+        | Denial::AlreadyRefunded
+        | Denial::RefundTooLarge { .. }
+        | Denial::DisputeWindowClosed { .. }
+        | Denial::WrongDisputeStatus { .. }
+        | Denial::TooMuchEvidence { .. } => panic!("an item of a batch is a payment"),
         Denial::MixedPayers => DenialRecord::MixedPayers,
         Denial::UnknownKey => DenialRecord::UnknownKey,
         Denial::LastOwnerKey => DenialRecord::LastOwnerKey,

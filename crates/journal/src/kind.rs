@@ -27,10 +27,14 @@ pub enum Kind {
     TrustChanged = 14,
     Clock = 15,
     WebhookChanged = 16,
+    Refund = 25,
+    DisputeOpened = 26,
+    EvidenceAdded = 27,
+    DisputeMoved = 28,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 20] = [
         Kind::AgentCreated,
         Kind::WalletOpened,
         Kind::KeyAdded,
@@ -47,6 +51,10 @@ impl Kind {
         Kind::TrustChanged,
         Kind::Clock,
         Kind::WebhookChanged,
+        Kind::Refund,
+        Kind::DisputeOpened,
+        Kind::EvidenceAdded,
+        Kind::DisputeMoved,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -67,21 +75,30 @@ impl Kind {
             Kind::TrustChanged => "trust_changed",
             Kind::Clock => "clock",
             Kind::WebhookChanged => "webhook_changed",
+            Kind::Refund => "refund",
+            Kind::DisputeOpened => "dispute_opened",
+            Kind::EvidenceAdded => "evidence_added",
+            Kind::DisputeMoved => "dispute_moved",
         }
     }
 
     pub(crate) fn from_byte(byte: u8) -> Option<Kind> {
-        Kind::ALL.get(usize::from(byte).wrapping_sub(1)).copied()
+        BY_BYTE[usize::from(byte)]
     }
 }
 
-// Kinds are numbered from 1 in the order of their table.
-const _: () = {
-    let mut index = 0;
+/// The kind of each number; building it proves that the table is in order and that no number is a row's.
+const BY_BYTE: [Option<Kind>; 256] = {
+    let mut kinds = [None; 256];
+    let (mut index, mut last) = (0, 0);
     while index < Kind::ALL.len() {
-        assert!(Kind::ALL[index] as usize == index + 1);
+        let kind = Kind::ALL[index];
+        assert!(kind as u8 > last && (kind as u8) < ROW_WALLET);
+        last = kind as u8;
+        kinds[last as usize] = Some(kind);
         index += 1;
     }
+    kinds
 };
 
 /// Kinds of snapshot rows, apart from records so that neither is ever taken for the other.
@@ -93,6 +110,7 @@ pub(crate) const ROW_TOKEN: u8 = 132;
 pub(crate) const ROW_SERVICE: u8 = 133;
 pub(crate) const ROW_OUTAGES: u8 = 134;
 pub(crate) const ROW_WEBHOOK: u8 = 135;
+pub(crate) const ROW_CLAIM: u8 = 139;
 
 /// Kind byte and archive of a payload in a version that this program reads.
 pub(crate) fn split(payload: &[u8]) -> Result<(u8, &[u8]), Error> {

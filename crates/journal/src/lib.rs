@@ -10,6 +10,7 @@
 
 mod archive;
 mod check;
+mod claims;
 mod decode;
 mod encode;
 mod error;

@@ -1,7 +1,7 @@
 //! Rows of snapshots: the state of one owner each, in the same versioned shape as records.
 
 use ledger::{
-    Agent, AgentId, Amount, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Outages, Position,
+    Agent, AgentId, Amount, Claim, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Outages, Position,
     Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletFields, WalletId, Webhook,
 };
 use rkyv::with::InlineAsBox;
@@ -9,7 +9,7 @@ use rkyv::{Archive, Serialize};
 
 use crate::archive::{OptionalText, access};
 use crate::records::{ApiKeyRecord, StatusRecord};
-use crate::{Error, Scratch, check, decode, encode, kind, services, tokens, webhooks};
+use crate::{Error, Scratch, check, claims, decode, encode, kind, services, tokens, webhooks};
 
 /// One row, owned.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -26,6 +26,8 @@ pub enum Row {
     /// What the partition's clock knows.
     Outages(Outages),
     Webhook(Box<Webhook>),
+    /// What is claimed back of the payment at a position.
+    Claim(Position, Claim),
 }
 
 /// One row, borrowed from the state that it describes.
@@ -39,6 +41,7 @@ pub enum RowRef<'a> {
     Service(&'a Service),
     Outages(&'a Outages),
     Webhook(&'a Webhook),
+    Claim(Position, &'a Claim),
 }
 
 impl Row {
@@ -52,6 +55,7 @@ impl Row {
             Row::Service(service) => RowRef::Service(service),
             Row::Outages(outages) => RowRef::Outages(outages),
             Row::Webhook(webhook) => RowRef::Webhook(webhook),
+            Row::Claim(payment, claim) => RowRef::Claim(*payment, claim),
         }
     }
 }
@@ -70,6 +74,7 @@ pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
         RowRef::Service(service) => out.archive(kind::ROW_SERVICE, &services::service_row(service)),
         RowRef::Outages(outages) => out.archive(kind::ROW_OUTAGES, &services::outages_row(outages)),
         RowRef::Webhook(webhook) => out.archive(kind::ROW_WEBHOOK, &webhooks::webhook_row(webhook)),
+        RowRef::Claim(payment, claim) => out.archive(kind::ROW_CLAIM, &claims::claim_row(payment, claim)),
     }
 }
 
@@ -93,6 +98,9 @@ pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
         kind::ROW_OUTAGES => services::outages(byte, access(byte, archive)?).map(Row::Outages),
         kind::ROW_WEBHOOK => {
             webhooks::webhook(byte, access(byte, archive)?).map(|webhook| Row::Webhook(Box::new(webhook)))
+        }
+        kind::ROW_CLAIM => {
+            claims::claim(byte, access(byte, archive)?).map(|(payment, claim)| Row::Claim(payment, claim))
         }
         _ => Err(Error::UnknownKind { kind: byte }),
     }

@@ -4,11 +4,15 @@
 //! the ledger said when it decided: both post through [`ledger::Transfer`] and hash keys with [`ledger::KeyHash`].
 
 use ledger::{
-    Account, AgentId, Amount, Change, Currency, Fact, KeyHash, KeyScope, Position, Posting, ServiceId,
-    SystemAccount, Timestamp, Transfer, WalletId,
+    Account, AgentId, Amount, CallTerms, Change, ClaimChange, Currency, Fact, KeyHash, KeyScope, Position,
+    Posting, ServiceId, SystemAccount, Timestamp, Transfer, WalletId,
 };
 
 use crate::archive::access;
+use crate::claims::{
+    ArchivedDisputeMovedRecord, ArchivedDisputeOpenedRecord, ArchivedEvidenceAddedRecord,
+    ArchivedRefundRecord,
+};
 use crate::records::{
     ArchivedAgentCreatedRecord, ArchivedFundingRecord, ArchivedItemRecord, ArchivedKeyAddedRecord,
     ArchivedKeyRevokedRecord, ArchivedKeyUseRecord, ArchivedKeysRotatedRecord, ArchivedPayeeRecord,
@@ -18,7 +22,7 @@ use crate::records::{
 use crate::services::{ArchivedClockRecord, ArchivedServiceChangedRecord, ArchivedTrustChangedRecord};
 use crate::tokens::{ArchivedTokenEndedRecord, ArchivedTokenReservedRecord, ArchivedTokenSteppedRecord};
 use crate::webhooks::ArchivedWebhookChangedRecord;
-use crate::{Error, Kind, check, decode, kind, services, tokens, webhooks};
+use crate::{Error, Kind, check, claims, decode, kind, services, tokens, webhooks};
 
 /// A checked record, borrowed from its payload.
 #[derive(Copy, Clone)]
@@ -44,6 +48,10 @@ enum Body<'a> {
     TrustChanged(&'a ArchivedTrustChangedRecord),
     Clock(&'a ArchivedClockRecord),
     WebhookChanged(&'a ArchivedWebhookChangedRecord<'a>),
+    Refund(Currency, &'a ArchivedRefundRecord<'a>),
+    DisputeOpened(Currency, &'a ArchivedDisputeOpenedRecord<'a>),
+    EvidenceAdded(Currency, &'a ArchivedEvidenceAddedRecord<'a>),
+    DisputeMoved(Currency, &'a ArchivedDisputeMovedRecord<'a>),
 }
 
 /// Who decided a record, and whose `decided` position it moves.
@@ -132,6 +140,22 @@ pub fn view(payload: &[u8]) -> Result<View<'_>, Error> {
             webhooks::check_changed(record)?;
             Body::WebhookChanged(record)
         }
+        Kind::Refund => {
+            let record = access(byte, archive)?;
+            Body::Refund(claims::check_refund(record)?, record)
+        }
+        Kind::DisputeOpened => {
+            let record = access(byte, archive)?;
+            Body::DisputeOpened(claims::check_opened(record)?, record)
+        }
+        Kind::EvidenceAdded => {
+            let record = access(byte, archive)?;
+            Body::EvidenceAdded(claims::check_evidence(record)?, record)
+        }
+        Kind::DisputeMoved => {
+            let record = access(byte, archive)?;
+            Body::DisputeMoved(claims::check_moved(record)?, record)
+        }
     };
     Ok(View { body })
 }
@@ -155,6 +179,10 @@ impl View<'_> {
             Body::TrustChanged(_) => Kind::TrustChanged,
             Body::Clock(_) => Kind::Clock,
             Body::WebhookChanged(_) => Kind::WebhookChanged,
+            Body::Refund(..) => Kind::Refund,
+            Body::DisputeOpened(..) => Kind::DisputeOpened,
+            Body::EvidenceAdded(..) => Kind::EvidenceAdded,
+            Body::DisputeMoved(..) => Kind::DisputeMoved,
         }
     }
 
@@ -178,6 +206,10 @@ impl View<'_> {
             Body::TrustChanged(record) => Owner::Service(ServiceId::from_raw(record.service.to_native())),
             Body::Clock(_) => Owner::Clock,
             Body::WebhookChanged(record) => agent(record.agent.to_native()),
+            Body::Refund(_, record) => Owner::Wallet(claims::owner(&record.terms)),
+            Body::DisputeOpened(_, record) => Owner::Wallet(claims::owner(&record.terms)),
+            Body::EvidenceAdded(_, record) => Owner::Wallet(claims::owner(&record.terms)),
+            Body::DisputeMoved(_, record) => Owner::Wallet(claims::owner(&record.terms)),
         }
     }
 
@@ -200,7 +232,30 @@ impl View<'_> {
             Body::TrustChanged(record) => record.at.to_native(),
             Body::Clock(record) => return services::clock(record).at(),
             Body::WebhookChanged(record) => record.at.to_native(),
+            Body::Refund(_, record) => record.at.to_native(),
+            Body::DisputeOpened(_, record) => record.at.to_native(),
+            Body::EvidenceAdded(_, record) => record.at.to_native(),
+            Body::DisputeMoved(_, record) => record.at.to_native(),
         })
+    }
+
+    /// What the record does to the claim that it is about; `None` for everything but refunds and disputes.
+    pub fn claim_change(&self) -> Option<ClaimChange> {
+        match self.body {
+            Body::Refund(currency, record) => Some(claims::refund_change(currency, record)),
+            Body::DisputeOpened(currency, record) => Some(claims::opened_change(currency, record)),
+            Body::EvidenceAdded(currency, record) => Some(claims::evidence_change(currency, record)),
+            Body::DisputeMoved(currency, record) => Some(claims::moved_change(currency, record)),
+            _ => None,
+        }
+    }
+
+    /// The settled call whose dispute this record resolves with a refund.
+    pub fn refunded_call(&self) -> Option<CallTerms> {
+        match self.body {
+            Body::DisputeMoved(_, record) => claims::refunded_call(record),
+            _ => None,
+        }
     }
 
     /// The owner wallet's side, for [`ledger::Wallet::apply`]; `None` for records of other owners.
@@ -225,6 +280,9 @@ impl View<'_> {
             Body::TokenReserved(_, record) => {
                 let amount = Amount::from_nanos(record.terms.amount.to_native());
                 Some(Change { available: amount.negated(), held: amount, ..Change::default() })
+            }
+            Body::Refund(..) | Body::DisputeOpened(..) | Body::EvidenceAdded(..) | Body::DisputeMoved(..) => {
+                self.claim_change().map(|change| change.change())
             }
             Body::AgentCreated(_)
             | Body::WalletOpened(_)
@@ -252,6 +310,10 @@ impl View<'_> {
                 for_each_transfer(currency, record, |transfer| foreign(&transfer, &mut f));
             }
             Body::TokenEnded(currency, record) => tokens::hold_end(currency, record).for_each_posting(f),
+            Body::Refund(currency, record) => claims::refund_change(currency, record).for_each_foreign(f),
+            Body::DisputeMoved(currency, record) => {
+                claims::moved_change(currency, record).for_each_foreign(f)
+            }
             Body::StatusChange(_)
             | Body::TokenReserved(..)
             | Body::AgentCreated(_)
@@ -263,7 +325,9 @@ impl View<'_> {
             | Body::ServiceChanged(_)
             | Body::TrustChanged(_)
             | Body::Clock(_)
-            | Body::WebhookChanged(_) => {}
+            | Body::WebhookChanged(_)
+            | Body::DisputeOpened(..)
+            | Body::EvidenceAdded(..) => {}
         }
     }
 
@@ -288,6 +352,15 @@ impl View<'_> {
                     key(scope, &record.key, 0, &mut f);
                 }
             }
+            Body::Refund(_, record) => {
+                key_about(KeyScope::Refund, claims::payment(&record.terms), &record.key, &mut f);
+            }
+            Body::DisputeOpened(_, record) => {
+                key_about(KeyScope::OpenDispute, claims::payment(&record.terms), &record.key, &mut f);
+            }
+            Body::EvidenceAdded(_, record) => {
+                key_about(KeyScope::AddEvidence, claims::payment(&record.terms), &record.key, &mut f);
+            }
             Body::StatusChange(_)
             | Body::AgentCreated(_)
             | Body::KeyAdded(_)
@@ -297,7 +370,8 @@ impl View<'_> {
             | Body::TokenEnded(..)
             | Body::ServiceChanged(_)
             | Body::TrustChanged(_)
-            | Body::Clock(_) => {}
+            | Body::Clock(_)
+            | Body::DisputeMoved(..) => {}
         }
     }
 
@@ -320,6 +394,10 @@ impl View<'_> {
             Body::TrustChanged(record) => services::trust_changed(record).into(),
             Body::Clock(record) => services::clock(record).into(),
             Body::WebhookChanged(record) => webhooks::changed(record).into(),
+            Body::Refund(currency, record) => claims::refund(currency, record).into(),
+            Body::DisputeOpened(currency, record) => claims::opened(currency, record).into(),
+            Body::EvidenceAdded(currency, record) => claims::evidence(currency, record).into(),
+            Body::DisputeMoved(currency, record) => claims::moved(currency, record).into(),
         })
     }
 }
@@ -382,5 +460,16 @@ fn account(payee: &ArchivedPayeeRecord<'_>) -> Account {
 fn key(scope: KeyScope, key: &ArchivedKeyUseRecord<'_>, item: u32, f: &mut impl FnMut(KeyHash, u64, u32)) {
     if let Some(text) = key.text.as_deref() {
         f(KeyHash::of(scope, text), key.fingerprint.to_native(), item);
+    }
+}
+
+fn key_about(
+    scope: KeyScope,
+    payment: Position,
+    key: &ArchivedKeyUseRecord<'_>,
+    f: &mut impl FnMut(KeyHash, u64, u32),
+) {
+    if let Some(text) = key.text.as_deref() {
+        f(KeyHash::about(scope, payment, text), key.fingerprint.to_native(), 0);
     }
 }

@@ -3,7 +3,7 @@
 //! A denial is a value and an answer, not an error: nothing went wrong. When several reasons apply, the first one in
 //! this list is given, so that equal states give equal answers.
 
-use crate::{Amount, Currency, Rail, Timestamp, TokenStatus, WalletStatus};
+use crate::{Amount, Currency, DisputeId, DisputeStatus, Rail, Timestamp, TokenStatus, WalletStatus};
 
 /// Reasons in order of precedence: the first that applies is the answer.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -12,6 +12,12 @@ pub enum Denial {
     UnknownWallet,
     /// No such token, or the caller has no part in it: it learns no difference.
     UnknownToken,
+    /// No such dispute, or the caller has no part in it.
+    UnknownDispute,
+    /// Asked by the payer: only who was paid gives back.
+    OnlyThePayee,
+    /// A dispute is dropped by who opened it.
+    OnlyTheOpener,
     /// What the token says of itself is not what was reserved.
     TokenMismatch,
     /// The idempotency key was used for a request of another meaning.
@@ -108,6 +114,35 @@ pub enum Denial {
     WrongTokenStatus {
         status: TokenStatus,
     },
+    /// Nothing is refunded while this dispute about the payment is open.
+    PaymentDisputed {
+        dispute: DisputeId,
+        status: DisputeStatus,
+    },
+    /// The payment has had its one dispute.
+    DisputeExists {
+        dispute: DisputeId,
+        status: DisputeStatus,
+    },
+    /// Nothing is left of the payment.
+    AlreadyRefunded,
+    /// More than is left of the payment: `refundable`, after `refunded`.
+    RefundTooLarge {
+        refundable: Amount,
+        refunded: Amount,
+        needed: Amount,
+    },
+    /// Disputes about this payment could be opened until then.
+    DisputeWindowClosed {
+        closed_at: Timestamp,
+    },
+    /// The dispute's state does not allow that.
+    WrongDisputeStatus {
+        status: DisputeStatus,
+    },
+    TooMuchEvidence {
+        limit: u32,
+    },
 }
 
 impl Denial {
@@ -149,6 +184,16 @@ impl Denial {
             Denial::TokenExpired { .. } => "token_expired",
             Denial::TokenUsed { .. } => "token_used",
             Denial::WrongTokenStatus { .. } => "wrong_token_status",
+            Denial::UnknownDispute => "unknown_dispute",
+            Denial::OnlyThePayee => "only_the_payee",
+            Denial::OnlyTheOpener => "only_the_opener",
+            Denial::PaymentDisputed { .. } => "payment_disputed",
+            Denial::DisputeExists { .. } => "dispute_exists",
+            Denial::AlreadyRefunded => "already_refunded",
+            Denial::RefundTooLarge { .. } => "refund_too_large",
+            Denial::DisputeWindowClosed { .. } => "dispute_window_closed",
+            Denial::WrongDisputeStatus { .. } => "wrong_dispute_status",
+            Denial::TooMuchEvidence { .. } => "too_much_evidence",
         }
     }
 
@@ -189,7 +234,17 @@ impl Denial {
             | Denial::TooManyWebhooks { .. }
             | Denial::TokenExpired { .. }
             | Denial::TokenUsed { .. }
-            | Denial::WrongTokenStatus { .. } => false,
+            | Denial::WrongTokenStatus { .. }
+            | Denial::UnknownDispute
+            | Denial::OnlyThePayee
+            | Denial::OnlyTheOpener
+            | Denial::PaymentDisputed { .. }
+            | Denial::DisputeExists { .. }
+            | Denial::AlreadyRefunded
+            | Denial::RefundTooLarge { .. }
+            | Denial::DisputeWindowClosed { .. }
+            | Denial::WrongDisputeStatus { .. }
+            | Denial::TooMuchEvidence { .. } => false,
         }
     }
 }

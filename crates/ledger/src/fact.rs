@@ -1,13 +1,14 @@
 //! Facts: everything that a record can say.
 
 use crate::{
-    AgentCreated, AgentFact, Change, ClockFact, Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment,
-    PaymentBatch, Posting, ServiceChanged, StatusChange, Timestamp, TokenEnded, TokenFact, TokenReserved,
-    TokenStepped, TrustChanged, WalletOpened, WebhookChanged,
+    AgentCreated, AgentFact, Change, ClaimChange, ClockFact, DisputeMoved, DisputeOpened, EvidenceAdded,
+    Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment, PaymentBatch, Posting, Refund,
+    ServiceChanged, StatusChange, Timestamp, TokenEnded, TokenFact, TokenReserved, TokenStepped,
+    TrustChanged, WalletOpened, WebhookChanged,
 };
 
-/// One decision that was taken. Funding, payments, reservations and status changes belong to the wallet that decided
-/// them, steps and ends to their token, services to their actor, times to the clock, the others to the directory.
+/// One decision that was taken. Funding, payments, refunds, disputes, reservations and status changes belong to the
+/// wallet that decided them, steps and ends to their token, services to their actor, times to the clock, the others to the directory.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub enum Fact {
     AgentCreated(AgentCreated),
@@ -26,6 +27,10 @@ pub enum Fact {
     TrustChanged(TrustChanged),
     Clock(ClockFact),
     WebhookChanged(WebhookChanged),
+    Refund(Refund),
+    DisputeOpened(DisputeOpened),
+    EvidenceAdded(EvidenceAdded),
+    DisputeMoved(DisputeMoved),
 }
 
 impl Fact {
@@ -48,6 +53,10 @@ impl Fact {
             Fact::TrustChanged(fact) => fact.at,
             Fact::Clock(fact) => fact.at(),
             Fact::WebhookChanged(fact) => fact.at,
+            Fact::Refund(fact) => fact.at,
+            Fact::DisputeOpened(fact) => fact.at,
+            Fact::EvidenceAdded(fact) => fact.at,
+            Fact::DisputeMoved(fact) => fact.at,
         }
     }
 
@@ -59,6 +68,9 @@ impl Fact {
             Fact::PaymentBatch(fact) => Some(fact.change()),
             Fact::StatusChange(fact) => Some(fact.change()),
             Fact::TokenReserved(fact) => Some(fact.change()),
+            Fact::Refund(_) | Fact::DisputeOpened(_) | Fact::EvidenceAdded(_) | Fact::DisputeMoved(_) => {
+                self.claim_change().map(|change| change.change())
+            }
             Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
             | Fact::KeyAdded(_)
@@ -73,6 +85,17 @@ impl Fact {
         }
     }
 
+    /// What it does to the claim that it is about; `None` for everything but refunds and disputes.
+    pub fn claim_change(&self) -> Option<ClaimChange> {
+        match self {
+            Fact::Refund(fact) => Some(fact.claim_change()),
+            Fact::DisputeOpened(fact) => Some(fact.claim_change()),
+            Fact::EvidenceAdded(fact) => Some(fact.claim_change()),
+            Fact::DisputeMoved(fact) => Some(fact.claim_change()),
+            _ => None,
+        }
+    }
+
     pub fn for_each_posting(&self, f: impl FnMut(Posting)) {
         match self {
             Fact::Funding(fact) => fact.for_each_posting(f),
@@ -80,6 +103,9 @@ impl Fact {
             Fact::PaymentBatch(fact) => fact.for_each_posting(f),
             Fact::TokenReserved(fact) => fact.for_each_posting(f),
             Fact::TokenEnded(fact) => fact.for_each_posting(f),
+            Fact::Refund(fact) => fact.for_each_posting(f),
+            Fact::DisputeOpened(fact) => fact.for_each_posting(f),
+            Fact::DisputeMoved(fact) => fact.for_each_posting(f),
             Fact::StatusChange(_)
             | Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
@@ -90,7 +116,8 @@ impl Fact {
             | Fact::ServiceChanged(_)
             | Fact::TrustChanged(_)
             | Fact::Clock(_)
-            | Fact::WebhookChanged(_) => {}
+            | Fact::WebhookChanged(_)
+            | Fact::EvidenceAdded(_) => {}
         }
     }
 
@@ -104,6 +131,9 @@ impl Fact {
             Fact::PaymentBatch(fact) => fact.for_each_key(f),
             Fact::TokenReserved(fact) => fact.for_each_key(f),
             Fact::WebhookChanged(fact) => fact.for_each_key(f),
+            Fact::Refund(fact) => fact.for_each_key(f),
+            Fact::DisputeOpened(fact) => fact.for_each_key(f),
+            Fact::EvidenceAdded(fact) => fact.for_each_key(f),
             Fact::StatusChange(_)
             | Fact::AgentCreated(_)
             | Fact::KeyAdded(_)
@@ -113,7 +143,8 @@ impl Fact {
             | Fact::TokenEnded(_)
             | Fact::ServiceChanged(_)
             | Fact::TrustChanged(_)
-            | Fact::Clock(_) => {}
+            | Fact::Clock(_)
+            | Fact::DisputeMoved(_) => {}
         }
     }
 }
@@ -143,7 +174,11 @@ from!(
     TokenEnded,
     ServiceChanged,
     TrustChanged,
-    WebhookChanged
+    WebhookChanged,
+    Refund,
+    DisputeOpened,
+    EvidenceAdded,
+    DisputeMoved
 );
 
 impl From<ClockFact> for Fact {

@@ -10,7 +10,7 @@
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::Timestamp;
+use crate::{Position, Timestamp};
 
 mod entries;
 
@@ -32,6 +32,11 @@ impl KeyUse {
     pub fn hash(&self, scope: KeyScope) -> KeyHash {
         KeyHash::of(scope, &self.text)
     }
+
+    /// The hash of a key whose scope is one payment and not all of its owner's requests.
+    pub fn hash_about(&self, scope: KeyScope, payment: Position) -> KeyHash {
+        KeyHash::about(scope, payment, &self.text)
+    }
 }
 
 /// The route part of a key's scope; the owner is the other part. The numbers are in records: never change them.
@@ -51,6 +56,12 @@ pub enum KeyScope {
     VerifyToken = 7,
     CreateWebhook = 8,
     RotateWebhook = 9,
+    /// A refund; the payment is part of the scope.
+    Refund = 20,
+    /// The opening of a dispute; the payment is part of the scope.
+    OpenDispute = 21,
+    /// A piece of evidence; the payment is part of the scope.
+    AddEvidence = 22,
 }
 
 /// 112 bits of XXH3-128 over the text, seeded with the scope; the low 16 bits are always zero, which leaves room for an
@@ -63,6 +74,15 @@ impl KeyHash {
     pub fn of(scope: KeyScope, text: &str) -> KeyHash {
         assert!(text.len() <= KEY_BYTES_MAX, "a key has at most {KEY_BYTES_MAX} bytes");
         Self::from_raw(xxh3_128_with_seed(text.as_bytes(), scope as u64))
+    }
+
+    /// As [`Self::of`], with the position of a payment in the seed above the scope's eight bits. Panics for a position
+    /// beyond 2⁵⁶, which no log has.
+    pub fn about(scope: KeyScope, payment: Position, text: &str) -> KeyHash {
+        assert!(text.len() <= KEY_BYTES_MAX, "a key has at most {KEY_BYTES_MAX} bytes");
+        assert!(payment.get() >> 56 == 0, "position {payment} does not fit a seed");
+        let seed = (payment.get() << 8) | scope as u64;
+        Self::from_raw(xxh3_128_with_seed(text.as_bytes(), seed))
     }
 
     /// The hash whose upper 112 bits are those of `raw`.
@@ -142,8 +162,16 @@ impl IdempotencyKeys {
 
     /// Compares the key of a request with its earlier use.
     pub fn judge(&self, key: Option<&KeyUse>, scope: KeyScope) -> KeyVerdict {
-        let Some(key) = key else { return KeyVerdict::New };
-        match self.find(key.hash(scope)) {
+        key.map_or(KeyVerdict::New, |key| self.compare(key, key.hash(scope)))
+    }
+
+    /// As [`Self::judge`], for a key whose scope is one payment.
+    pub fn judge_about(&self, key: Option<&KeyUse>, scope: KeyScope, payment: Position) -> KeyVerdict {
+        key.map_or(KeyVerdict::New, |key| self.compare(key, key.hash_about(scope, payment)))
+    }
+
+    fn compare(&self, key: &KeyUse, hash: KeyHash) -> KeyVerdict {
+        match self.find(hash) {
             None => KeyVerdict::New,
             Some((place, fingerprint)) if fingerprint == key.fingerprint => KeyVerdict::Repeats(place),
             Some(_) => KeyVerdict::Conflicts,

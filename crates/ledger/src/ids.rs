@@ -97,6 +97,11 @@ id!(
 );
 
 id!(
+    /// A dispute: the address of the record that opened it, sealed by [`crate::IdSealer`].
+    DisputeId,
+    "disp_"
+);
+id!(
     /// A webhook. The top 16 bits name the partition that owns it, the rest is random.
     WebhookId,
     "wh_"

@@ -11,6 +11,7 @@
 mod agent;
 mod amount;
 mod batch;
+mod claim;
 mod currency;
 mod decision;
 mod denial;
@@ -40,6 +41,12 @@ pub use amount::{Amount, AmountError};
 pub use batch::{
     BATCH_ITEMS_MAX, BatchCommand, BatchItem, BatchPayment, ItemOutcome, PaymentBatch, decide_batch,
 };
+pub use claim::{
+    AddEvidenceCommand, CallTerms, Claim, ClaimChange, ClaimStep, ClaimTerms, Dispute, DisputeMove,
+    DisputeMoved, DisputeOpened, DisputeStatus, EVIDENCE_BYTES_MAX, EVIDENCE_MAX, EvidenceAdded,
+    MoveDisputeCommand, OpenDisputeCommand, Party, PaymentState, Refund, RefundCommand, decide_dispute_move,
+    decide_evidence, decide_open_dispute, decide_refund,
+};
 pub use currency::{Currency, CurrencyError};
 pub use decision::Decision;
 pub use denial::Denial;
@@ -52,7 +59,9 @@ pub use fees::{BASIS_POINTS_MAX, FeeSchedule};
 pub use freeze::{StatusChange, decide_status};
 pub use funding::{FundCommand, Funding, decide_funding};
 pub use idempotency::{IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, KeyScope, KeyUse, KeyVerdict};
-pub use ids::{AgentId, EventId, IdError, KeyId, PaymentId, ServiceId, TokenId, WalletId, WebhookId};
+pub use ids::{
+    AgentId, DisputeId, EventId, IdError, KeyId, PaymentId, ServiceId, TokenId, WalletId, WebhookId,
+};
 pub use outage::{ClockFact, Outage, OutageCause, Outages};
 pub use payment::{PayCommand, Payee, Payment, decide_payment};
 pub use posting::{Account, Balance, HoldEnd, Posting, SystemAccount, Totals, Transfer, assert_balanced};

@@ -45,6 +45,8 @@ pub struct Posting {
     pub delta: Amount,
     /// Added to what the account holds for tokens: negative when a hold ends. Zero for system accounts.
     pub held: Amount,
+    /// Added to what is set aside for disputes. Zero but for the wallet that decides the record.
+    pub disputed: Amount,
     /// Index of the item within the record that it belongs to; 0 for a record of one item.
     pub item: u32,
 }
@@ -64,12 +66,12 @@ pub struct Transfer {
 impl Posting {
     /// A change of what the account may spend.
     pub fn spendable(account: Account, currency: Currency, delta: Amount, item: u32) -> Posting {
-        Posting { account, currency, delta, held: Amount::ZERO, item }
+        Posting { account, currency, delta, held: Amount::ZERO, disputed: Amount::ZERO, item }
     }
 
     /// What the account has more, spendable or not.
     pub fn total(&self) -> Amount {
-        self.delta.plus(self.held)
+        self.delta.plus(self.held).plus(self.disputed)
     }
 }
 
@@ -112,6 +114,7 @@ impl HoldEnd {
             currency: self.currency,
             delta: returned,
             held: self.amount.negated(),
+            disputed: Amount::ZERO,
             item: 0,
         });
         if !self.settled {

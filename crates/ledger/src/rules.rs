@@ -5,6 +5,7 @@ use crate::{Amount, BASIS_POINTS_MAX, Currency, FeeSchedule, Rail, RailSet};
 const DAY_MS: u64 = 86_400_000;
 const YEAR_MS: u64 = 366 * DAY_MS;
 const TOKEN_TIME_MS_MAX: u64 = 30 * DAY_MS;
+const DISPUTE_WINDOW_MS_MAX: u64 = 10 * YEAR_MS;
 
 /// Everything besides an owner's state that a decision depends on.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -30,6 +31,8 @@ pub struct Rules {
     pub token_start_within_ms: u64,
     /// A started call of a service without SLA that is not completed within this is given back.
     pub token_complete_within_ms: u64,
+    /// Time after a payment in which a dispute about it can be opened.
+    pub dispute_window_ms: u64,
     /// Currencies that wallets may be opened in.
     pub currencies: Vec<Currency>,
 }
@@ -51,6 +54,8 @@ pub enum RulesError {
     PlatformFee,
     #[error("tokens must live between one second and thirty days, the default not above the maximum")]
     TokenTimes,
+    #[error("the window for disputes must be between one second and ten years")]
+    DisputeWindow,
     #[error("at least one currency is needed")]
     Currencies,
 }
@@ -71,6 +76,7 @@ impl Default for Rules {
             token_ttl_max_ms: 3_600_000,
             token_start_within_ms: 300_000,
             token_complete_within_ms: 3_600_000,
+            dispute_window_ms: 30 * DAY_MS,
             currencies: vec![Currency::USD, Currency::EUR],
         }
     }
@@ -109,6 +115,9 @@ impl Rules {
         let in_range = times.iter().all(|time| (1_000..=TOKEN_TIME_MS_MAX).contains(time));
         if !in_range || self.token_ttl_default_ms > self.token_ttl_max_ms {
             return Err(RulesError::TokenTimes);
+        }
+        if !(1_000..=DISPUTE_WINDOW_MS_MAX).contains(&self.dispute_window_ms) {
+            return Err(RulesError::DisputeWindow);
         }
         if self.currencies.is_empty() {
             return Err(RulesError::Currencies);
@@ -149,6 +158,9 @@ mod tests {
         check(|rules| rules.token_ttl_max_ms = 299_999, Err(RulesError::TokenTimes));
         check(|rules| rules.token_start_within_ms = 999, Err(RulesError::TokenTimes));
         check(|rules| rules.token_complete_within_ms = TOKEN_TIME_MS_MAX + 1, Err(RulesError::TokenTimes));
+        check(|rules| rules.dispute_window_ms = 1_000, Ok(()));
+        check(|rules| rules.dispute_window_ms = 999, Err(RulesError::DisputeWindow));
+        check(|rules| rules.dispute_window_ms = DISPUTE_WINDOW_MS_MAX + 1, Err(RulesError::DisputeWindow));
         check(|rules| rules.currencies.clear(), Err(RulesError::Currencies));
     }
 }

@@ -179,6 +179,17 @@ impl Service {
         self.posted = position;
         true
     }
+
+    /// Folds in a dispute about one of its calls that was resolved with a refund; false when it is known already.
+    pub fn refunded(&mut self, call: &crate::CallTerms, position: Position) -> bool {
+        assert_eq!(call.service, self.id, "a dispute reaches the service that it is about");
+        if position <= self.posted {
+            return false;
+        }
+        self.trust.refunded(call);
+        self.posted = position;
+        true
+    }
 }
 
 /// The slug that a name gives: ASCII letters and digits in lower case, anything between them as one `-`. A name without

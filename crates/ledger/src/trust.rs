@@ -4,13 +4,15 @@
 //! settled call has weight 4 and value 100, a breached one weight 8 and value 0, a disputed one weight 8 and value 0, a
 //! cancelled one weight 1 and value 50; the newest [`RECENT`] calls weigh double. So a service starts at 50, nothing
 //! moves it out of 0 to 100, bad news counts twice as much as good news, and old calls are pushed out by new ones.
+//! A settled call whose dispute was resolved with a refund stops counting as settled: the newest settled call of its
+//! consumer leaves the window, if one is left there, and a disputed one comes in as the newest.
 //! Damping: calls inside one operator are not counted at all (the reservation says so), and one consumer holds at most
 //! [`CALLS_PER_CONSUMER_MAX`] of the calls: its next one takes the place of its own oldest. Limits: operators are named
 //! by agents themselves, so somebody who registers many agents under many operators can still praise himself, at the
 //! price of the platform fee; a service with few consumers stays near the middle.
 //! Owner of state: the service. Everything here is integers and order of the log, so replay gives the same score.
 
-use crate::{AgentId, ServiceId, TRUST_SCORE_START, Timestamp, TokenEnd, TokenEnded};
+use crate::{AgentId, CallTerms, ServiceId, TRUST_SCORE_START, Timestamp, TokenEnd, TokenEnded};
 
 /// Calls that the score looks back on.
 pub const CALLS_MAX: usize = 256;
@@ -128,6 +130,20 @@ impl Trust {
         }
     }
 
+    /// Folds in a dispute about a settled call that was resolved with a refund. Which of a consumer's settled calls it was
+    /// is not remembered, and makes no difference but for its age.
+    pub fn refunded(&mut self, call: &CallTerms) {
+        if !call.counts {
+            return;
+        }
+        let consumer = digest(call.consumer);
+        let settled = Call { consumer, outcome: Outcome::Settled };
+        if let Some(newest) = self.calls.iter().rposition(|call| *call == settled) {
+            self.calls.remove(newest);
+        }
+        self.count(Call { consumer, outcome: Outcome::Disputed });
+    }
+
     fn count(&mut self, call: Call) {
         let same = |old: &Call| old.consumer == call.consumer;
         let of_consumer = self.calls.iter().filter(|old| same(old)).count();
@@ -177,6 +193,29 @@ mod tests {
         check(10_000, Outcome::Breached, 1);
         check(10, Outcome::Disputed, 16);
         check(10_000, Outcome::Cancelled, 50);
+    }
+
+    #[test]
+    fn a_refunded_dispute_takes_the_place_of_its_settled_call() {
+        let consumer = AgentId::from_raw(7);
+        let call = CallTerms { service: ServiceId::from_raw(1), consumer, counts: true };
+        let listed =
+            |trust: &Trust| trust.calls.iter().map(|call| (call.consumer, call.outcome)).collect::<Vec<_>>();
+        let mut trust = calls([(7, Outcome::Settled), (8, Outcome::Settled), (7, Outcome::Cancelled)]);
+        trust.refunded(&call);
+        let left = [(8, Outcome::Settled), (7, Outcome::Cancelled), (7, Outcome::Disputed)];
+        assert_eq!(listed(&trust), left);
+        // The settled call has left the window before: bad news counts all the same.
+        trust.refunded(&call);
+        assert_eq!(listed(&trust)[3], (7, Outcome::Disputed));
+        let before = trust.clone();
+        trust.refunded(&CallTerms { counts: false, ..call });
+        assert_eq!(trust, before, "calls inside one operator do not count");
+        for _ in 0..100 {
+            trust.refunded(&call);
+        }
+        let of_consumer = trust.calls.iter().filter(|call| call.consumer == 7).count();
+        assert_eq!(of_consumer, CALLS_PER_CONSUMER_MAX, "one consumer's voice stays bounded");
     }
 
     #[test]

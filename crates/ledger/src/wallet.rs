@@ -39,7 +39,7 @@ pub struct Wallet {
     pub currency: Currency,
     pub status: WalletStatus,
     pub label: Option<Box<str>>,
-    /// May be spent.
+    /// May be spent. Below zero it is a debt, which a dispute can leave and credits pay back.
     pub available: Amount,
     /// Reserved for tokens, approvals and payouts.
     pub held: Amount,
@@ -89,6 +89,8 @@ pub struct Change {
     pub disputed: Amount,
     pub faucet_drawn: Amount,
     pub status: Option<WalletStatus>,
+    /// The wallet may end below zero by it: a dispute returned more than was there.
+    pub may_owe: bool,
 }
 
 /// What an answer repeats of a balance, kept in the record for replays.
@@ -159,7 +161,7 @@ impl Wallet {
         let held = self.held.plus(change.held);
         let disputed = self.disputed.plus(change.disputed);
         let faucet_drawn = self.faucet_drawn.plus(change.faucet_drawn);
-        let spends = change.available.is_negative();
+        let spends = change.available.is_negative() && !change.may_owe;
         assert!(!(spends && available.is_negative()), "record {position} spends more than is available");
         assert!(!held.is_negative(), "record {position} releases more than is held");
         assert!(!disputed.is_negative(), "record {position} releases more than is disputed");

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "seeds are printed, so that a failure can be repeated")]
 
 mod crash;
+mod disputes;
 mod guide;
 mod guide_market;
 mod idempotency;

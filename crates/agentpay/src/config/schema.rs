@@ -21,6 +21,7 @@ pub(crate) struct Config {
     pub history: History,
     pub ledger: Ledger,
     pub x402: X402,
+    pub disputes: Disputes,
     pub webhooks: Webhooks,
     pub admission: Admission,
     pub http: Http,
@@ -127,6 +128,12 @@ pub(crate) struct X402 {
     pub tokens_open_per_agent_max: u32,
     pub clock_jump_max_seconds: u64,
     pub outage_max_seconds: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Disputes {
+    pub window_seconds: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -353,6 +360,12 @@ impl Default for X402 {
             clock_jump_max_seconds: engine.clock_jump_max.as_secs(),
             outage_max_seconds: engine.outage_max.as_secs(),
         }
+    }
+}
+
+impl Default for Disputes {
+    fn default() -> Self {
+        Disputes { window_seconds: ledger::Rules::default().dispute_window_ms / 1_000 }
     }
 }
 

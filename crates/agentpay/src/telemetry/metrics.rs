@@ -47,6 +47,8 @@ pub(super) struct Gauges {
     webhooks: Gauge,
     tokens: Gauge,
     open_tokens: Gauge,
+    claims: Gauge,
+    open_disputes: Gauge,
     timers: Gauge,
     deadlines_fired: Counter,
     clock_frozen: Gauge,
@@ -92,6 +94,11 @@ impl Gauges {
                 "agentpay_engine_open_tokens",
                 "Payment tokens that have not ended, of x402.tokens_open_max",
             ),
+            claims: described(
+                "agentpay_engine_claims_items",
+                "Payments of which something was claimed back: refunds and disputes, kept for good",
+            ),
+            open_disputes: described("agentpay_engine_open_disputes_items", "Disputes that have not ended"),
             timers: described(
                 "agentpay_engine_timers",
                 "Deadlines ahead, those that nobody needs any more included",
@@ -132,6 +139,8 @@ impl Gauges {
         self.webhooks.set(exact(now.webhooks));
         self.tokens.set(exact(now.tokens));
         self.open_tokens.set(exact(now.open_tokens));
+        self.claims.set(exact(now.claims));
+        self.open_disputes.set(exact(now.open_disputes));
         self.timers.set(exact(now.timers));
         self.deadlines_fired.absolute(now.deadlines_fired);
         self.clock_frozen.set(exact(now.clock_frozen));

@@ -35,6 +35,7 @@ pub(crate) enum Kind {
     TokenInvalid,
     TokenExpired,
     TokenUsed,
+    DuplicateDispute,
     RateLimited,
     TooManyInFlight,
     Overloaded,
@@ -62,7 +63,7 @@ pub(crate) struct Row {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 36] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::InvalidRequest,
         Self::MalformedHttp,
         Self::Unauthenticated,
@@ -91,6 +92,7 @@ impl Kind {
         Self::TokenInvalid,
         Self::TokenExpired,
         Self::TokenUsed,
+        Self::DuplicateDispute,
         Self::RateLimited,
         Self::TooManyInFlight,
         Self::Overloaded,
@@ -131,7 +133,8 @@ impl Kind {
             | Self::AlreadyExists
             | Self::TokenInvalid
             | Self::TokenExpired
-            | Self::TokenUsed => self.market_row(),
+            | Self::TokenUsed
+            | Self::DuplicateDispute => self.market_row(),
             Self::RateLimited
             | Self::TooManyInFlight
             | Self::Overloaded
@@ -296,6 +299,13 @@ impl Kind {
                         "If your own first answer was lost, send the same request with the Idempotency-Key it had.",
                     ])
             }
+            Self::DuplicateDispute => {
+                row(409, "DUPLICATE_DISPUTE", "duplicate_dispute", "A dispute already exists for this payment. There is one per payment.")
+                    .with_actions(&[
+                        "Read it with GET /v1/disputes/{dispute_id}, with the id in details.dispute_id.",
+                        "While it is open, add evidence to it instead of opening another one.",
+                    ])
+            }
             _ => panic!("not a market row"),
         }
     }
@@ -403,7 +413,7 @@ mod tests {
                 "AP-1006" => &[409],
                 "AP-2001" => &[400],
                 "AP-2002" => &[404],
-                "AP-2003" | "TOKEN_ALREADY_USED" => &[409],
+                "AP-2003" | "TOKEN_ALREADY_USED" | "DUPLICATE_DISPUTE" => &[409],
                 "TOKEN_INVALID" => &[400],
                 "TOKEN_EXPIRED" => &[410],
                 "AP-2004" => &[405, 406, 408, 413, 414, 415, 431],

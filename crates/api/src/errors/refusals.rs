@@ -1,7 +1,7 @@
 //! From what the ledger and the engine say no with, to what a caller is told.
 
 use engine::Refusal;
-use ledger::{Denial, WalletStatus};
+use ledger::{Denial, PaymentState, WalletStatus};
 
 use super::{Detail, Kind, Problem, token_state};
 
@@ -143,6 +143,40 @@ impl From<Denial> for Problem {
             }
             Denial::TokenUsed { status } => Self::new(Kind::TokenUsed).with_text("status", status.as_str()),
             Denial::WrongTokenStatus { status } => token_state::problem(status),
+            Denial::UnknownDispute => {
+                Self::new(Kind::NotFound).saying("There is no such dispute that this key may see.")
+            }
+            Denial::OnlyThePayee => Self::new(Kind::Forbidden)
+                .saying("Only who was paid gives a payment back, or an operator. As its payer, open a dispute."),
+            Denial::OnlyTheOpener => Self::new(Kind::Forbidden)
+                .saying("A dispute is withdrawn by who opened it. Add evidence, or wait for its resolution."),
+            Denial::PaymentDisputed { dispute, status } => Self::new(Kind::WrongState)
+                .saying("The payment is disputed. Nothing is refunded until the dispute is resolved or withdrawn.")
+                .with_text("status", status.as_str())
+                .with_text("dispute_id", dispute.to_string()),
+            Denial::DisputeExists { dispute, status } => Self::new(Kind::DuplicateDispute)
+                .with_text("dispute_id", dispute.to_string())
+                .with_text("status", status.as_str()),
+            Denial::AlreadyRefunded => Self::new(Kind::WrongState)
+                .saying("The payment has been refunded. Nothing of it is left to give back.")
+                .with_text("status", PaymentState::Refunded.as_str()),
+            Denial::RefundTooLarge { refundable, refunded, needed } => Self::new(Kind::WrongState)
+                .saying("That is more than is left of the payment. Refund at most details.refundable.")
+                .with_text("status", PaymentState::of(refundable.plus(refunded), refunded).as_str())
+                .with_amount("refundable", refundable)
+                .with_amount("refunded", refunded)
+                .with_amount("needed", needed),
+            Denial::DisputeWindowClosed { closed_at } => Self::new(Kind::WrongState)
+                .saying("The time in which this payment could be disputed is over.")
+                .with_text("status", "completed")
+                .with("closed_at", Detail::Time(closed_at)),
+            Denial::WrongDisputeStatus { status } => Self::new(Kind::WrongState)
+                .saying("The dispute's present state does not allow that.")
+                .with_text("status", status.as_str()),
+            Denial::TooMuchEvidence { limit } => Self::new(Kind::LimitReached)
+                .saying("The dispute has as much evidence as it may. Put the rest into words when asked.")
+                .with_text("rule", "too_much_evidence")
+                .with("limit", Detail::Number(limit.into())),
             Denial::UnknownWebhook => {
                 Self::new(Kind::NotFound).saying("There is no such webhook that this key may see.")
             }
@@ -186,7 +220,7 @@ pub(crate) fn status_name(status: WalletStatus) -> &'static str {
 #[cfg(test)]
 mod tests {
     use http::header::RETRY_AFTER;
-    use ledger::{Amount, Currency, Rail, Timestamp, TokenStatus};
+    use ledger::{Amount, Currency, DisputeId, DisputeStatus, Rail, Timestamp, TokenStatus};
 
     use super::*;
 
@@ -231,6 +265,24 @@ mod tests {
             (Denial::TokenUsed { status: TokenStatus::Settled }, 409, "TOKEN_ALREADY_USED"),
             (Denial::WrongTokenStatus { status: TokenStatus::Cancelled }, 409, "AP-1006"),
             (Denial::TooManyServices { limit: 9 }, 409, "AP-1006"),
+            (Denial::UnknownDispute, 404, "AP-2002"),
+            (Denial::OnlyThePayee, 403, "AP-1001"),
+            (Denial::OnlyTheOpener, 403, "AP-1001"),
+            (
+                Denial::PaymentDisputed { dispute: DisputeId::from_raw(1), status: DisputeStatus::Open },
+                409,
+                "AP-1006",
+            ),
+            (
+                Denial::DisputeExists { dispute: DisputeId::from_raw(1), status: DisputeStatus::Withdrawn },
+                409,
+                "DUPLICATE_DISPUTE",
+            ),
+            (Denial::AlreadyRefunded, 409, "AP-1006"),
+            (Denial::RefundTooLarge { refundable: one, refunded: two, needed: three }, 409, "AP-1006"),
+            (Denial::DisputeWindowClosed { closed_at: Timestamp::from_millis(0) }, 409, "AP-1006"),
+            (Denial::WrongDisputeStatus { status: DisputeStatus::ResolvedDenied }, 409, "AP-1006"),
+            (Denial::TooMuchEvidence { limit: 20 }, 409, "AP-1006"),
             (Denial::UnknownWebhook, 404, "AP-2002"),
             (Denial::TooManyWebhooks { limit: 9 }, 409, "AP-1006"),
         ];
@@ -280,6 +332,17 @@ mod tests {
         let capped = Problem::from(Denial::FaucetCap { limit: one, used: two, needed: three });
         for (name, amount) in [("limit", one), ("used", two), ("needed", three)] {
             assert_eq!(detail(&capped, name), Some(Detail::Amount(amount)));
+        }
+    }
+
+    #[test]
+    fn a_duplicate_names_the_dispute_there_is() {
+        let (dispute, status) = (DisputeId::from_raw(9), DisputeStatus::UnderReview);
+        for denial in [Denial::DisputeExists { dispute, status }, Denial::PaymentDisputed { dispute, status }]
+        {
+            let problem = Problem::from(denial);
+            assert_eq!(detail(&problem, "dispute_id"), Some(Detail::Text(dispute.to_string().into())));
+            assert_eq!(detail(&problem, "status"), Some(Detail::Text("under_review".into())));
         }
     }
 

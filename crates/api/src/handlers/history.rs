@@ -90,13 +90,14 @@ pub(crate) async fn payments(call: &Call<'_>) -> Result<Reply, Problem> {
             _ => payments::audience(call, caller, item),
         };
         known = Some((payer, audience));
-        audiences.push(audience);
+        let claim = call.engine.claim(payments::id_of(item)).await?;
+        audiences.push((audience, claim));
     }
     let mut writer = Writer::new(480 * page.items.len() + 96, call.amounts);
     writer.object(|w| {
         w.name("payments").array(|w| {
-            for (item, audience) in page.items.iter().zip(audiences) {
-                w.object(|w| payments::transaction(w, item, audience));
+            for (item, (audience, claim)) in page.items.iter().zip(&audiences) {
+                w.object(|w| payments::transaction(w, item, *audience, claim.as_ref()));
             }
         });
         w.name("next_cursor").optional_string(next_cursor(call, &page).as_deref());

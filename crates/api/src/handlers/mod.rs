@@ -3,11 +3,13 @@
 
 pub(crate) mod agents;
 pub(crate) mod batch;
+pub(crate) mod disputes;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod keys;
 pub(crate) mod operator;
 pub(crate) mod payments;
+pub(crate) mod refunds;
 pub(crate) mod services;
 pub(crate) mod tokens;
 pub(crate) mod wallets;
@@ -48,6 +50,14 @@ pub(crate) async fn run(operation: Operation, call: &Call<'_>) -> std::result::R
         Operation::PayBatch => batch::pay(call).await,
         Operation::ListPayments => history::payments(call).await,
         Operation::ReadPayment => payments::read(call).await,
+        Operation::RefundPayment => refunds::refund(call).await,
+        Operation::OpenDispute => disputes::open(call).await,
+        Operation::ListDisputes | Operation::ListAllDisputes => disputes::list(call).await,
+        Operation::ReadDispute => disputes::read(call).await,
+        Operation::AddEvidence => disputes::add_evidence(call).await,
+        Operation::WithdrawDispute => disputes::withdraw(call).await,
+        Operation::ReviewDispute => disputes::review(call).await,
+        Operation::ResolveDispute => disputes::resolve(call).await,
         Operation::RegisterService => services::create(call).await,
         Operation::ListServices => services::list(call),
         Operation::ReadService => services::read(call),

@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
-use engine::{Caller, PaymentReceipt, Transaction};
+use engine::{Caller, ClaimView, PaymentReceipt, Transaction};
 use http::StatusCode;
-use ledger::{Amount, BatchItem, Currency, PayCommand, Payee, Payment, PaymentId, Rail, WalletId};
+use ledger::{
+    Amount, BatchItem, Currency, PayCommand, Payee, Payment, PaymentId, PaymentState, Rail, WalletId,
+};
 
-use super::{currency, name, tokens, wallet_id, wallets};
+use super::{currency, name, refunds::payment_id, tokens, wallet_id, wallets};
 use crate::{
     dispatch::Call,
-    errors::{Kind, Problem},
+    errors::Problem,
     idempotency::{self, Fingerprint},
     json::{
         raw::RawObject,
@@ -156,7 +158,7 @@ pub(crate) async fn pay(call: &Call<'_>) -> Result<Reply, Problem> {
         let mut writer = Writer::new(640, call.amounts);
         writer.object(|w| {
             w.name("dry_run").boolean(true);
-            members(w, None, &payment, Audience::Payer);
+            members(w, None, &payment, "would_complete", Audience::Payer);
         });
         return Ok(Reply::json(StatusCode::OK, writer));
     }
@@ -180,15 +182,13 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 
 /// `GET /v1/payments/{payment_id}`.
 pub(crate) async fn read(call: &Call<'_>) -> Result<Reply, Problem> {
-    let id = call.param("payment_id").and_then(|text| text.parse::<PaymentId>().ok());
-    let id = id.ok_or_else(|| {
-        Problem::new(Kind::NotFound).saying("There is no such payment that this key may see.")
-    })?;
+    let id = payment_id(call)?;
     let caller = call.caller()?;
     let found = call.engine.transaction(caller.agent, id).await?;
+    let claim = call.engine.claim(id).await?;
     let audience = audience(call, caller, &found);
     let mut writer = Writer::new(640, call.amounts);
-    writer.object(|w| transaction(w, &found, audience));
+    writer.object(|w| transaction(w, &found, audience, claim.as_ref()));
     Ok(Reply::json(StatusCode::OK, writer))
 }
 
@@ -211,22 +211,50 @@ pub(super) fn audience(call: &Call<'_>, caller: &Caller, found: &Transaction) ->
     }
 }
 
-/// Members of whatever a `tx_` id names.
-pub(super) fn transaction(w: &mut Writer, transaction: &Transaction, audience: Audience) {
+/// Members of whatever a `tx_` id names, and of what has become of it since.
+pub(super) fn transaction(
+    w: &mut Writer,
+    transaction: &Transaction,
+    audience: Audience,
+    claim: Option<&ClaimView>,
+) {
+    let status = claim.map_or(PaymentState::Completed, |claim| claim.state).as_str();
     match transaction {
-        Transaction::Payment(payment) => receipt(w, payment, audience),
+        Transaction::Payment(payment) => members(w, Some(payment.id), &payment.payment, status, audience),
         Transaction::Funding(funding) => wallets::funding(w, funding),
-        Transaction::Settlement(settlement) => tokens::settlement(w, settlement, audience),
+        Transaction::Settlement(settlement) => tokens::settlement(w, settlement, status, audience),
+    }
+    if let Some(claim) = claim {
+        w.name("refunded_amount").amount(claim.refunded);
+        if let Some((dispute, status)) = claim.dispute {
+            w.name("dispute_id").plain(dispute);
+            w.name("dispute_status").plain(status.as_str());
+        }
     }
 }
 
-/// Members of a payment. A first answer, a repeated one and a read go through here, from the same type, so that they
-/// are the same bytes.
-pub(crate) fn receipt(w: &mut Writer, receipt: &PaymentReceipt, audience: Audience) {
-    members(w, Some(receipt.id), &receipt.payment, audience);
+/// The id of a transaction.
+pub(super) fn id_of(transaction: &Transaction) -> PaymentId {
+    match transaction {
+        Transaction::Payment(receipt) => receipt.id,
+        Transaction::Funding(receipt) => receipt.id,
+        Transaction::Settlement(receipt) => receipt.id,
+    }
 }
 
-fn members(w: &mut Writer, id: Option<PaymentId>, payment: &Payment, audience: Audience) {
+/// Members of a payment as it was made. A first answer, a repeated one and a read go through here, from the same type, so
+/// that they are the same bytes until something is claimed back.
+pub(crate) fn receipt(w: &mut Writer, receipt: &PaymentReceipt, audience: Audience) {
+    members(w, Some(receipt.id), &receipt.payment, PaymentState::Completed.as_str(), audience);
+}
+
+fn members(
+    w: &mut Writer,
+    id: Option<PaymentId>,
+    payment: &Payment,
+    status: &'static str,
+    audience: Audience,
+) {
     if let Some(id) = id {
         w.name("id").plain(id);
     }
@@ -235,7 +263,7 @@ fn members(w: &mut Writer, id: Option<PaymentId>, payment: &Payment, audience: A
     w.name("total_debited").amount(payment.total_debited());
     w.name("currency").plain(payment.currency);
     w.name("rail").plain(payment.rail.as_str());
-    w.name("status").plain(if id.is_some() { "completed" } else { "would_complete" });
+    w.name("status").plain(status);
     w.name("from_wallet_id").plain(payment.payer);
     match &payment.payee {
         Payee::Wallet(wallet) => w.name("to_wallet_id").plain(wallet),
@@ -260,7 +288,10 @@ mod tests {
     use ledger::{KeyUse, Parts, Timestamp};
 
     use super::*;
-    use crate::{errors::Detail, json::write::AmountStyle};
+    use crate::{
+        errors::{Detail, Kind},
+        json::write::AmountStyle,
+    };
 
     const PAYER: &str = "wallet_00000000000000000000000001";
     const PAYEE: &str = "wallet_00000000000000000000000002";
@@ -380,7 +411,8 @@ mod tests {
 
     fn shown(id: Option<PaymentId>, audience: Audience, amounts: AmountStyle) -> String {
         let mut writer = Writer::new(640, amounts);
-        writer.object(|w| members(w, id, &payment(), audience));
+        let status = if id.is_some() { "completed" } else { "would_complete" };
+        writer.object(|w| members(w, id, &payment(), status, audience));
         String::from_utf8(writer.finish()).expect("UTF-8")
     }
 
@@ -396,6 +428,29 @@ mod tests {
         assert_eq!(text, expected);
         let strings = shown(Some(PaymentId::from_raw(9)), Audience::Payer, AmountStyle::String);
         assert!(strings.contains(r#""total_debited":"5.02""#), "{strings}");
+    }
+
+    #[test]
+    fn what_was_claimed_back_stands_behind_the_payment() {
+        let receipt =
+            Transaction::Payment(PaymentReceipt { id: PaymentId::from_raw(9), payment: payment().into() });
+        let shown = |claim: Option<&ClaimView>| {
+            let mut writer = Writer::new(640, AmountStyle::Number);
+            writer.object(|w| transaction(w, &receipt, Audience::Payer, claim));
+            String::from_utf8(writer.finish()).expect("UTF-8")
+        };
+        let before = shown(None);
+        let mut claim = ClaimView {
+            state: PaymentState::PartiallyRefunded,
+            refunded: Amount::from_nanos(1_500_000_000),
+            dispute: None,
+        };
+        let expected = before.replace(r#""status":"completed""#, r#""status":"partially_refunded""#);
+        let expected = format!(r#"{},"refunded_amount":1.5}}"#, &expected[..expected.len() - 1]);
+        assert_eq!(shown(Some(&claim)), expected);
+        claim.dispute = Some((ledger::DisputeId::from_raw(1), ledger::DisputeStatus::Open));
+        let disputed = r#","dispute_id":"disp_00000000000000000000000001","dispute_status":"open"}"#;
+        assert!(shown(Some(&claim)).ends_with(disputed));
     }
 
     #[test]

@@ -375,14 +375,19 @@ fn optional_time(w: &mut Writer, name: &'static str, at: Option<Timestamp>) {
 
 /// Members of a settled call as a payment. The consumer paid exactly the price; what the platform takes is the
 /// provider's matter.
-pub(crate) fn settlement(w: &mut Writer, receipt: &SettlementReceipt, audience: Audience) {
+pub(crate) fn settlement(
+    w: &mut Writer,
+    receipt: &SettlementReceipt,
+    status: &'static str,
+    audience: Audience,
+) {
     w.name("id").plain(receipt.id);
     w.name("amount").amount(receipt.amount);
     w.name("fee").amount(Amount::ZERO);
     w.name("total_debited").amount(receipt.amount);
     w.name("currency").plain(receipt.currency);
     w.name("rail").plain("internal");
-    w.name("status").plain("completed");
+    w.name("status").plain(status);
     w.name("from_wallet_id").plain(receipt.payer);
     w.name("to_wallet_id").plain(receipt.payee);
     w.name("description").null();

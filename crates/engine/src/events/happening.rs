@@ -4,14 +4,20 @@ use std::sync::Arc;
 
 use journal::{Kind, Owner, View};
 use ledger::{
-    Account, AgentId, Currency, EventKind, Fact, Payee, Position, ServiceChange, ServiceChanged, Step,
-    Timestamp, Token, TokenEnd, TokenEnded, TokenStepped, TokenTimes, TrustChanged, WalletId, WalletStatus,
+    Account, AgentId, Currency, DisputeMoved, DisputeStatus, EventKind, Fact, KeyPlace, Payee, Position,
+    ServiceChange, ServiceChanged, Step, Timestamp, Token, TokenEnd, TokenEnded, TokenStepped, TokenTimes,
+    TrustChanged, WalletId, WalletStatus,
 };
 use wal::Lsn;
 
 use super::tail::EventsError;
 use crate::{
     Engine,
+    claim::{
+        DisputeView, EvidenceView, RefundReceipt, evidence_view, opened_view, refund_receipt,
+        refunded_by_dispute,
+    },
+    refusal::Refusal,
     service::ServiceView,
     token::{FormerToken, TokenView, view_after, view_reserved},
     views::{FundReceipt, PaymentReceipt, SettlementReceipt, Transaction},
@@ -41,6 +47,9 @@ pub enum Happening {
     Frozen(FrozenWallet),
     Token(Box<TokenView>),
     Service(Box<ServiceView>),
+    Refund(Box<RefundReceipt>),
+    /// With the piece of evidence, when that is what happened.
+    Dispute(Box<DisputeView>, Option<Box<EvidenceView>>),
 }
 
 /// A wallet that does not pay any more.
@@ -79,6 +88,9 @@ pub(super) async fn of_record(
         Fact::TokenEnded(ended) => end(engine, lsn, &ended, out),
         Fact::ServiceChanged(changed) => service_changed(engine, lsn, &changed, out),
         Fact::TrustChanged(changed) => trust_changed(engine, lsn, &changed, out),
+        Fact::Refund(_) | Fact::DisputeOpened(_) | Fact::EvidenceAdded(_) | Fact::DisputeMoved(_) => {
+            claimed(engine, lsn, fact, out).await?;
+        }
         Fact::StatusChange(_)
         | Fact::AgentCreated(_)
         | Fact::WalletOpened(_)
@@ -108,6 +120,10 @@ fn may_concern(engine: &Engine, view: &View<'_>) -> bool {
                 }
             });
             concerns
+        }
+        Kind::Refund | Kind::DisputeOpened | Kind::EvidenceAdded | Kind::DisputeMoved => {
+            let terms = view.claim_change().map(|change| change.terms);
+            terms.is_some_and(|terms| has_any(terms.payer) || terms.payee.is_some_and(has_any))
         }
         Kind::TokenReserved
         | Kind::TokenStepped
@@ -227,6 +243,96 @@ fn end(engine: &Engine, lsn: Lsn, ended: &TokenEnded, out: &mut Vec<Event>) {
         let what = Happening::Settlement(Box::new(receipt));
         push(engine, out, lsn, 0, EventKind::PaymentCompleted, ended.at, agents, subject, what);
     }
+}
+
+/// A refund, or a step of a dispute; a dispute that ends with a refund is told as both.
+async fn claimed(engine: &Engine, lsn: Lsn, fact: Fact, out: &mut Vec<Event>) -> Result<(), EventsError> {
+    let unreadable = |refusal| EventsError::Unreadable { lsn, refusal };
+    let shared = engine.shared();
+    match fact {
+        Fact::Refund(refund) => {
+            let paid = transaction_at(engine, refund.terms.payment).await.map_err(unreadable)?;
+            refunded(engine, out, lsn, refund_receipt(paid, &refund), refund.terms);
+        }
+        Fact::DisputeOpened(opened) => {
+            let view = opened_view(shared, Position::new(lsn.get()), &opened);
+            dispute(engine, out, lsn, EventKind::DisputeOpened, opened.at, view, None);
+        }
+        Fact::EvidenceAdded(added) => {
+            let mut view = disputed(engine, added.dispute).await.map_err(unreadable)?;
+            (view.status, view.evidence) = (added.status, added.number);
+            let at = added.at;
+            let evidence = Some(Box::new(evidence_view(shared, added)));
+            dispute(engine, out, lsn, EventKind::DisputeEvidenceAdded, at, view, evidence);
+        }
+        Fact::DisputeMoved(moved) => moved_on(engine, lsn, moved, out).await.map_err(unreadable)?,
+        _ => unreachable!("refunds and disputes only"),
+    }
+    Ok(())
+}
+
+async fn moved_on(
+    engine: &Engine,
+    lsn: Lsn,
+    moved: DisputeMoved,
+    out: &mut Vec<Event>,
+) -> Result<(), Refusal> {
+    let view = disputed(engine, moved.dispute).await?;
+    let kind = match moved.to {
+        DisputeStatus::UnderReview => EventKind::DisputeUnderReview,
+        DisputeStatus::Withdrawn => EventKind::DisputeWithdrawn,
+        DisputeStatus::Open | DisputeStatus::ResolvedRefunded | DisputeStatus::ResolvedDenied => {
+            EventKind::DisputeResolved
+        }
+    };
+    dispute(engine, out, lsn, kind, moved.at, view.moved(moved.clone()), None);
+    if moved.to == DisputeStatus::ResolvedRefunded {
+        let paid = transaction_at(engine, moved.terms.payment).await?;
+        refunded(engine, out, lsn, refunded_by_dispute(engine.shared(), paid, &moved), moved.terms);
+    }
+    Ok(())
+}
+
+/// The payment that an earlier record made.
+async fn transaction_at(engine: &Engine, place: KeyPlace) -> Result<Transaction, Refusal> {
+    let fact = engine.reads().fact(place.lsn).await?;
+    engine.reads().transaction_of(&fact, place).ok_or(Refusal::Damaged)
+}
+
+/// A dispute as its opening left it.
+async fn disputed(engine: &Engine, opened: Position) -> Result<DisputeView, Refusal> {
+    match engine.reads().fact(opened.get()).await? {
+        Fact::DisputeOpened(fact) => Ok(opened_view(engine.shared(), opened, &fact)),
+        _ => Err(Refusal::Damaged),
+    }
+}
+
+fn refunded(
+    engine: &Engine,
+    out: &mut Vec<Event>,
+    lsn: Lsn,
+    receipt: RefundReceipt,
+    terms: ledger::ClaimTerms,
+) {
+    let payee = terms.payee.and_then(|payee| owner_of(engine, payee));
+    let agents = owner_of(engine, terms.payer).into_iter().chain(payee);
+    let subject = engine.shared().payment_id(terms.payment.lsn, terms.payment.item).raw();
+    let (at, what) = (receipt.at, Happening::Refund(Box::new(receipt)));
+    push(engine, out, lsn, 0, EventKind::PaymentRefunded, at, agents, subject, what);
+}
+
+fn dispute(
+    engine: &Engine,
+    out: &mut Vec<Event>,
+    lsn: Lsn,
+    kind: EventKind,
+    at: Timestamp,
+    view: DisputeView,
+    evidence: Option<Box<EvidenceView>>,
+) {
+    let agents = [Some(view.payer_agent), view.payee_agent].into_iter().flatten();
+    let subject = view.id.raw();
+    push(engine, out, lsn, 0, kind, at, agents, subject, Happening::Dispute(Box::new(view), evidence));
 }
 
 fn token(engine: &Engine, out: &mut Vec<Event>, lsn: Lsn, kind: EventKind, at: Timestamp, view: TokenView) {

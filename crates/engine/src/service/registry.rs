@@ -11,8 +11,9 @@ use std::{
 
 use journal::{Encode, RowRef, Scratch};
 use ledger::{
-    AgentId, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service, ServiceChanged,
-    ServiceId, Standing, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register, decide_verified,
+    AgentId, CallTerms, Denial, KeyHash, KeyScope, PatchCommand, Position, RegisterCommand, Service,
+    ServiceChanged, ServiceId, Standing, Timestamp, TokenEnded, TrustChanged, decide_patch, decide_register,
+    decide_verified,
 };
 use parking_lot::{Mutex, RwLock};
 use wal::{Lsn, Refused};
@@ -135,6 +136,11 @@ impl Services {
     /// The score of an agent as a provider: from calls whose ends are durable.
     pub(crate) fn score_of(&self, agent: AgentId) -> u8 {
         self.state.lock().standings.get(&agent).copied().unwrap_or_default().score()
+    }
+
+    /// For the commit stream: a dispute about a settled call was resolved with a refund.
+    pub(crate) fn refunded(&self, call: &CallTerms, position: Position) {
+        self.moves_trust(call.service, |state| state.refunded(call, position));
     }
 
     /// Registers a service. `found` was found where the request arrived and is looked at after the key.
@@ -295,6 +301,16 @@ impl ServicesState {
     pub(crate) fn saw(&mut self, ended: &TokenEnded, position: Position) -> bool {
         let Some(service) = self.services.get_mut(&ended.terms.service) else { return false };
         if service.saw(ended, position) {
+            self.moved.insert(service.id);
+        }
+        true
+    }
+
+    /// A dispute about a call that was resolved with a refund at `position`, in log order; false when no record made its
+    /// service.
+    pub(crate) fn refunded(&mut self, call: &CallTerms, position: Position) -> bool {
+        let Some(service) = self.services.get_mut(&call.service) else { return false };
+        if service.refunded(call, position) {
             self.moved.insert(service.id);
         }
         true

@@ -1,8 +1,9 @@
 //! What can be asked of a wallet's owner.
 
 use ledger::{
-    AgentId, Amount, BatchCommand, Currency, FundCommand, KeyHash, KeyScope, KeyUse, PayCommand, Position,
-    ReserveCommand, Timestamp, WalletFields, WalletStatus,
+    AddEvidenceCommand, AgentId, Amount, BatchCommand, Currency, FundCommand, KeyHash, KeyScope, KeyUse,
+    MoveDisputeCommand, OpenDisputeCommand, PayCommand, Position, RefundCommand, ReserveCommand, Timestamp,
+    WalletFields, WalletStatus,
 };
 use tokio::sync::oneshot;
 
@@ -64,6 +65,14 @@ pub(crate) enum Command {
     Fund(FundCommand),
     /// Hold the price of a call.
     Reserve(Box<ReserveCommand>),
+    /// Give a payment back.
+    Refund(Box<RefundCommand>),
+    /// Open a dispute about a payment.
+    OpenDispute(Box<OpenDisputeCommand>),
+    /// Put evidence on record.
+    AddEvidence(Box<AddEvidenceCommand>),
+    /// Take a dispute up, resolve or drop it.
+    MoveDispute(Box<MoveDisputeCommand>),
     /// Freeze or unfreeze.
     SetStatus { caller: AgentId, wanted: WalletStatus, at: Timestamp },
     /// What would this payment do? Writes nothing.
@@ -78,6 +87,9 @@ impl Command {
     /// Hashes of the idempotency keys that the decision will look for.
     pub(crate) fn key_hashes(&self) -> Vec<KeyHash> {
         let one = |key: &Option<KeyUse>, scope| key.iter().map(|key| key.hash(scope)).collect();
+        let about = |key: &Option<KeyUse>, scope, payment| {
+            key.iter().map(|key| key.hash_about(scope, payment)).collect()
+        };
         match self {
             Command::Pay(command) | Command::Preview(command) => one(&command.key, KeyScope::Payment),
             Command::Fund(command) => one(&command.key, KeyScope::Fund),
@@ -88,7 +100,14 @@ impl Command {
                 let items = items.map(|key| key.hash(KeyScope::Payment));
                 command.key.iter().map(|key| key.hash(KeyScope::Batch)).chain(items).collect()
             }
-            Command::SetStatus { .. } | Command::Read { .. } => Vec::new(),
+            Command::Refund(command) => about(&command.key, KeyScope::Refund, command.terms.position()),
+            Command::OpenDispute(command) => {
+                about(&command.key, KeyScope::OpenDispute, command.terms.position())
+            }
+            Command::AddEvidence(command) => {
+                about(&command.key, KeyScope::AddEvidence, command.terms.position())
+            }
+            Command::SetStatus { .. } | Command::Read { .. } | Command::MoveDispute(_) => Vec::new(),
         }
     }
 }

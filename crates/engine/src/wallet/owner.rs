@@ -8,8 +8,9 @@ use std::cell::RefCell;
 
 use journal::{Encode, RowRef, Scratch, View};
 use ledger::{
-    AgentId, BatchCommand, Decision, Denial, FundCommand, KeyPlace, KeyScope, KeyUse, KeyVerdict, PayCommand,
-    Position, ReserveCommand, Rules, Timestamp, Wallet, WalletId, WalletStatus,
+    AddEvidenceCommand, AgentId, BatchCommand, Claim, ClaimTerms, Decision, Denial, FundCommand, KeyPlace,
+    KeyScope, KeyUse, KeyVerdict, MoveDisputeCommand, OpenDisputeCommand, PayCommand, Position,
+    RefundCommand, ReserveCommand, Rules, Timestamp, Wallet, WalletId, WalletStatus,
 };
 use tokio::sync::oneshot;
 use wal::Lsn;
@@ -54,6 +55,10 @@ impl Owner<'_> {
             Command::Batch(command) => self.batch(command, requester),
             Command::Fund(command) => self.fund(command, requester),
             Command::Reserve(command) => self.reserve(*command, requester),
+            Command::Refund(command) => self.refund(*command, requester),
+            Command::OpenDispute(command) => self.open_dispute(*command, requester),
+            Command::AddEvidence(command) => self.add_evidence(*command, requester),
+            Command::MoveDispute(command) => self.move_dispute(*command, requester),
             Command::SetStatus { caller, wanted, at } => self.set_status(caller, wanted, at, requester),
             Command::Preview(command) => {
                 let reply = preview(self.wallet, command, &self.shared.rules);
@@ -121,6 +126,50 @@ impl Owner<'_> {
             Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
             Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
         }
+    }
+
+    fn refund(&mut self, command: RefundCommand, requester: Requester) -> Option<Decided> {
+        let claim = self.claim(&command.terms);
+        let id_of = |opened| self.shared.dispute_id(opened);
+        match ledger::decide_refund(self.wallet, claim.as_ref(), command, id_of) {
+            Decision::Fact(refund) => self.record(Box::new(refund), requester, |_, fact| Reply::Refund(fact)),
+            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
+        }
+    }
+
+    fn open_dispute(&mut self, command: OpenDisputeCommand, requester: Requester) -> Option<Decided> {
+        let claim = self.claim(&command.terms);
+        let id_of = |opened| self.shared.dispute_id(opened);
+        let rules = &self.shared.rules;
+        match ledger::decide_open_dispute(self.wallet, claim.as_ref(), command, rules, id_of) {
+            Decision::Fact(opened) => self.record(Box::new(opened), requester, Reply::DisputeOpened),
+            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
+        }
+    }
+
+    fn add_evidence(&mut self, command: AddEvidenceCommand, requester: Requester) -> Option<Decided> {
+        let claim = self.claim(&command.terms);
+        match ledger::decide_evidence(self.wallet, claim.as_ref(), command) {
+            Decision::Fact(added) => self.record(Box::new(added), requester, |_, fact| Reply::Evidence(fact)),
+            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Replay(place) => self.answer(requester, Reply::Replay(place)),
+        }
+    }
+
+    fn move_dispute(&mut self, command: MoveDisputeCommand, requester: Requester) -> Option<Decided> {
+        let claim = self.claim(&command.terms);
+        match ledger::decide_dispute_move(claim.as_ref(), command) {
+            Ok(Some(moved)) => self.record(Box::new(moved), requester, |_, fact| Reply::DisputeMoved(fact)),
+            Ok(None) => self.answer(requester, Reply::Done),
+            Err(denial) => self.answer(requester, Reply::Refused(denial.into())),
+        }
+    }
+
+    /// What has been claimed back of a payment that this wallet decides about.
+    fn claim(&self, terms: &ClaimTerms) -> Option<Claim> {
+        self.shared.claims.read(terms.position(), Claim::clone)
     }
 
     fn set_status(
@@ -210,6 +259,10 @@ impl Owner<'_> {
         apply_own(self.wallet, view, lsn);
         remember_own(self.wallet, view, lsn, &self.shared.rules);
         self.shared.keys.count(before, self.wallet.keys.len());
+        // State of this wallet too, and under its guard.
+        if let Some(change) = view.claim_change() {
+            self.shared.claims.apply(&change, Position::new(lsn.get()));
+        }
     }
 
     /// Answers without a record, but not before all that this owner has decided is durable.

@@ -7,14 +7,17 @@
 
 mod actors;
 mod batches;
+mod claim_crash;
 mod crash;
 mod directory;
+mod disputes;
 mod failure;
 mod harness;
 mod keys;
 mod lists;
 mod model;
 mod payments;
+mod refunds;
 mod services;
 mod shutdown;
 mod snapshots;

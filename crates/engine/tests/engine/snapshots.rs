@@ -9,16 +9,16 @@ use std::{
     time::Duration,
 };
 
-use engine::{Engine, StartError};
+use engine::{Asker, Engine, StartError};
 use journal::Row;
-use ledger::{Amount, Currency, PayCommand};
+use ledger::{Amount, Currency, DisputeMove, PayCommand};
 use snapshot::{FileStore, SnapshotStore};
 use testkit::Random;
 use wal::testing::MemoryStorage;
 
 use crate::harness::{
-    Node, PATIENCE, Party, Setup, amount, batch, batch_item, eventually, fund, open_wallet, pay, pay_keyed,
-    runtime_key,
+    Node, PATIENCE, Party, Setup, amount, batch, batch_item, dispute_of, eventually, evidence_for, fund,
+    open_wallet, pay, pay_keyed, refund_of, runtime_key,
 };
 
 /// An idle log writes a watermark, which moves the durable position without any record.
@@ -158,7 +158,8 @@ async fn drive(engine: Engine, parties: Arc<Vec<Party>>, stop: Arc<AtomicBool>, 
                 let items = std::iter::repeat_with(item).take(6).map(|item| (payer.wallet, item)).collect();
                 drop(engine.pay_batch(&payer.caller, batch(items)).await.expect("item by item"));
             }
-            5 => tokio::time::sleep(Duration::from_millis(random.below(5))).await,
+            5..9 => claim(&engine, payer, payee, &mut random).await,
+            9 => tokio::time::sleep(Duration::from_millis(random.below(5))).await,
             _ if payer.wallet == payee.wallet => {}
             _ => {
                 let command = pay_keyed(payer, payee.wallet, "1", &number.to_string(), 1);
@@ -166,6 +167,34 @@ async fn drive(engine: Engine, parties: Arc<Vec<Party>>, stop: Arc<AtomicBool>, 
             }
         }
     }
+}
+
+/// A payment that is refunded in part, disputed, and sometimes resolved; most disputes stay open.
+async fn claim(engine: &Engine, payer: &Party, payee: &Party, random: &mut Random) {
+    if payer.wallet == payee.wallet {
+        return;
+    }
+    let command = pay(payer, payee.wallet, "0.5");
+    let payment = engine.pay(&payer.caller, command).await.expect("paid").value.id;
+    if random.chance(50) {
+        let refund = refund_of(payment, "0.1");
+        engine.refund(Asker::Agent(&payee.caller), refund).await.expect("refunded");
+    }
+    if random.chance(30) {
+        return;
+    }
+    let asker = Asker::Agent(&payer.caller);
+    let dispute = engine.open_dispute(asker, dispute_of(payment)).await.expect("opened").value.id;
+    let add = evidence_for(dispute, "a line of a log", None);
+    engine.add_evidence(asker, add).await.expect("added");
+    let (asker, step) = match random.below(6) {
+        0 => (asker, DisputeMove::Withdraw),
+        1 => (Asker::Operator, DisputeMove::Refund),
+        2 => (Asker::Operator, DisputeMove::Deny),
+        _ => (Asker::Operator, DisputeMove::Review),
+    };
+    let at = engine.clock().now();
+    engine.move_dispute(asker, dispute, step, None, at).await.expect("moved");
 }
 
 /// Each generation and the log above it lead to what the whole log leads to, however the owners were caught.

@@ -2,15 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use engine::{Authorize, CreateWebhook, Event, EventsError, Happening};
+use engine::{Asker, Authorize, CreateWebhook, Event, EventsError, Happening};
 use ledger::{
-    Denial, EventKind, KeyUse, PatchWebhookCommand, PayCommand, Timestamp, TokenStatus, Webhook,
+    Denial, DisputeMove, EventKind, KeyUse, PatchWebhookCommand, PayCommand, Timestamp, TokenStatus, Webhook,
     WebhookDisabled,
 };
 use wal::testing::{FaultyStorage, Loss, MemoryStorage};
 
 use crate::harness::{
-    GatedStorage, Market, Node, Party, Setup, amount, denial, eventually, external, fund, key, pass, pay,
+    GatedStorage, Market, Node, Party, Setup, amount, denial, eventually, evidence_for, external, fund, key,
+    pass, pay,
 };
 
 fn at(millis: i64) -> Timestamp {
@@ -18,7 +19,7 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn everything(key: Option<KeyUse>) -> CreateWebhook {
-    let events = ["payment.*", "wallet.*", "token.*", "service.*"].map(Into::into).to_vec();
+    let events = ["payment.*", "wallet.*", "token.*", "service.*", "dispute.*"].map(Into::into).to_vec();
     CreateWebhook { url: "https://a.example/hook".into(), events, description: None, key, at: at(1) }
 }
 
@@ -121,6 +122,62 @@ fn an_agent_has_so_many_webhooks() {
     assert_eq!(denial(third()), Denial::TooManyWebhooks { limit: 2 });
     node.run(node.engine.delete_webhook(&alice.caller, first.id, at(2))).expect("deleted");
     third().expect("there is room again");
+}
+
+/// A dispute that ends with a refund is told as both; the object is as its record left it, whenever it is read.
+#[test]
+fn the_log_tells_of_refunds_and_disputes_to_both_parties() {
+    let setup = Setup::new(MemoryStorage::new());
+    let node = setup.start();
+    let (alice, bob) = (node.party("alice"), node.party("bob"));
+    node.run(node.engine.fund(&alice.caller, fund(&alice, "100"))).expect("funded");
+    listen(&node, &alice);
+    listen(&node, &bob);
+    let from = node.engine.delivered_end();
+    let command = pay(&alice, bob.wallet, "10");
+    let payment = node.run(node.engine.pay(&alice.caller, command)).expect("paid").value.id;
+    node.refund(&bob, payment, "4").expect("refunded");
+    let dispute = node.open_dispute(&alice, payment).expect("opened").value.id;
+    let add = evidence_for(dispute, "HTTP 503", None);
+    node.run(node.engine.add_evidence(Asker::Agent(&bob.caller), add)).expect("added");
+    for step in [DisputeMove::Review, DisputeMove::Refund] {
+        node.go_on(None, dispute, step).expect("moved");
+    }
+    let events = told(&node, from);
+    let expected = [
+        "payment.completed",
+        "payment.refunded",
+        "dispute.opened",
+        "dispute.evidence_added",
+        "dispute.under_review",
+        "dispute.resolved",
+        "payment.refunded",
+    ];
+    assert_eq!(names(&events), expected);
+    assert!(events.iter().all(|event| event.agents == [alice.id(), bob.id()]));
+    let refund = |event: &Event| match &event.what {
+        Happening::Refund(receipt) => {
+            (receipt.amount, receipt.refunded, receipt.state.as_str(), receipt.dispute)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refund(&events[1]), (amount("4"), amount("4"), "partially_refunded", None));
+    assert_eq!(refund(&events[6]), (amount("6"), amount("10"), "refunded", Some(dispute)));
+    let states: Vec<_> = events[2..6]
+        .iter()
+        .map(|event| match &event.what {
+            Happening::Dispute(view, evidence) => (view.status.as_str(), view.evidence, evidence.is_some()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected =
+        [("open", 0, false), ("open", 1, true), ("under_review", 0, false), ("resolved_refunded", 0, false)];
+    assert_eq!(states, expected);
+    assert!(events[1].subject == events[6].subject && events[2].subject == events[5].subject);
+    node.kill();
+    let node = setup.start();
+    assert_eq!(format!("{:?}", told(&node, from)), format!("{events:?}"), "the same after a restart");
+    node.kill();
 }
 
 #[test]

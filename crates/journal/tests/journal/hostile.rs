@@ -39,6 +39,7 @@ fn check(bytes: &[u8]) -> bool {
             Row::Service(service) => assert!(service.trust.score() <= 100),
             Row::Outages(outages) => drop(outages.extend(ledger::Timestamp::from_millis(0), u64::MAX)),
             Row::Webhook(webhook) => assert!(!webhook.events.is_empty()),
+            Row::Claim(_, claim) => assert!(!claim.refundable().is_negative()),
             Row::Agent(_) | Row::Spilled(_) => {}
         }
     }

@@ -1,5 +1,6 @@
 //! Records and rows as bytes: golden files, sizes, random facts, hostile input.
 
+mod claim_samples;
 mod golden;
 mod hostile;
 mod round_trip;

@@ -227,6 +227,7 @@ pub(crate) fn facts() -> Vec<(&'static str, Fact)> {
     .chain(token_facts())
     .chain(service_facts())
     .chain(crate::webhook_samples::facts())
+    .chain(crate::claim_samples::facts())
     .collect()
 }
 
@@ -487,5 +488,6 @@ pub(crate) fn rows() -> Vec<(&'static str, Row)> {
     .chain(token_rows())
     .chain(service_rows())
     .chain(crate::webhook_samples::rows())
+    .chain(crate::claim_samples::rows())
     .collect()
 }

@@ -60,6 +60,7 @@ impl TokenReserved {
             currency: self.terms.currency,
             delta: amount.negated(),
             held: amount,
+            disputed: Amount::ZERO,
             item: 0,
         });
     }

@@ -30,6 +30,7 @@ fn a_change_moves_every_part() {
         disputed: Amount::from_nanos(30),
         faucet_drawn: Amount::from_nanos(4),
         status: Some(WalletStatus::Frozen),
+        may_owe: false,
     };
     wallet.apply(&change, Position::new(12));
     assert_eq!(wallet.available, Amount::from_nanos(40));
@@ -53,6 +54,15 @@ fn the_last_nano_may_be_spent() {
 #[should_panic(expected = "spends more than is available")]
 fn an_overdraw_stops_the_process() {
     wallet().apply(&spend(101), Position::new(12));
+}
+
+#[test]
+fn only_a_dispute_leaves_a_debt_and_credits_pay_it_back() {
+    let mut wallet = wallet();
+    wallet.apply(&Change { may_owe: true, ..spend(130) }, Position::new(12));
+    assert_eq!(wallet.available, Amount::from_nanos(-30));
+    wallet.credit(Amount::from_nanos(40), Position::new(13));
+    assert_eq!(wallet.available, Amount::from_nanos(10));
 }
 
 #[test]

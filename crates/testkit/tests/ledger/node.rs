@@ -405,7 +405,7 @@ impl State {
                 Row::Agent(agent) => drop(state.agents.insert(agent.id, agent)),
                 Row::Totals(totals, position) => (state.totals, state.posted) = (totals, position),
                 Row::Spilled(_) => unreachable!("this node keeps all keys in memory"),
-                Row::Token(..) | Row::Service(_) | Row::Outages(_) | Row::Webhook(_) => {
+                Row::Token(..) | Row::Service(_) | Row::Outages(_) | Row::Webhook(_) | Row::Claim(..) => {
                     unreachable!("{NO_CALLS}")
                 }
             }

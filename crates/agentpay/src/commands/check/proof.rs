@@ -1,11 +1,12 @@
 //! The proof: plain sums over every record from the first one on, with arithmetic of its own, apart from the engine.
 //!
-//! For each record: its postings sum to zero per currency; its owner exists and does not go below zero by it. At the
-//! end: wallets and system accounts sum to zero per currency, and what wallets hold is what their open tokens hold. What the engine makes of the same records is compared
-//! with this by the caller. Non-goals: rules of money (whether a fee was right), idempotency keys, statuses.
+//! For each record: its postings sum to zero per currency; its owner exists and does not go below zero by it, unless a
+//! dispute made it owe; refunds of a payment stay within it. At the end: wallets and system accounts sum to zero per
+//! currency, what wallets hold is what their open tokens hold, and what they have set aside is what their open disputes
+//! took. What the engine makes of the same records is compared with this by the caller. Non-goals: rules of money (whether a fee was right), idempotency keys, statuses.
 
 use journal::{Kind, Owner, View};
-use ledger::{Account, Currency, Fact, Position, Posting, SystemAccount, WalletId};
+use ledger::{Account, ClaimChange, ClaimStep, Currency, Fact, Position, Posting, SystemAccount, WalletId};
 use std::collections::{BTreeMap, HashMap};
 use wal::Lsn;
 
@@ -18,6 +19,8 @@ pub(super) struct Proof {
     wallets: HashMap<WalletId, Sums>,
     /// Open tokens by the position of their reservation: whose wallet holds how much.
     tokens: HashMap<Position, (WalletId, i128)>,
+    /// What was claimed back, by the position of the payment.
+    claims: HashMap<Position, Claimed>,
     system: BTreeMap<(Currency, SystemAccount), i128>,
     /// What is wrong, the first few of it.
     pub(super) findings: Vec<String>,
@@ -32,6 +35,16 @@ struct Sums {
     available: i128,
     held: i128,
     disputed: i128,
+}
+
+/// Claims about one payment, in units of 10⁻⁹.
+#[derive(Debug)]
+struct Claimed {
+    owner: WalletId,
+    principal: i128,
+    returned: i128,
+    set_aside: i128,
+    has_open_dispute: bool,
 }
 
 /// A damaged log can have as many findings as records; nobody reads more than this.
@@ -69,7 +82,8 @@ impl Proof {
         sums.held += change.held.nanos();
         sums.disputed += change.disputed.nanos();
         let currency = sums.currency;
-        let is_overspent = change.available.is_negative() && sums.available < 0;
+        // What a dispute returned is owed, whether it was there or not.
+        let is_overspent = change.available.is_negative() && sums.available < 0 && !change.may_owe;
         let is_over_released = sums.held < 0 || sums.disputed < 0;
         if is_overspent || is_over_released {
             let (available, held, disputed) = (sums.available, sums.held, sums.disputed);
@@ -83,8 +97,51 @@ impl Proof {
             self.post(lsn, &posting);
         });
         self.balanced(lsn, balance);
+        if let Some(claimed) = view.claim_change() {
+            self.claimed(lsn, &claimed);
+        }
         if view.kind() == Kind::TokenReserved {
             self.tokens.insert(Position::new(lsn.get()), (owner, change.held.nanos()));
+        }
+    }
+
+    /// What is paid back stays within the payment, and what is set aside comes back whole.
+    fn claimed(&mut self, lsn: Lsn, change: &ClaimChange) {
+        let terms = &change.terms;
+        let claim = self.claims.entry(terms.position()).or_insert(Claimed {
+            owner: terms.owner(),
+            principal: terms.principal.nanos(),
+            returned: 0,
+            set_aside: 0,
+            has_open_dispute: false,
+        });
+        let is_same = claim.owner == terms.owner() && claim.principal == terms.principal.nanos();
+        claim.returned += change.returned().nanos();
+        match change.step {
+            ClaimStep::Opened { set_aside, .. } => {
+                claim.set_aside += set_aside.nanos();
+                claim.has_open_dispute = true;
+            }
+            ClaimStep::Moved { to, released, .. } => {
+                claim.set_aside -= released.nanos();
+                claim.has_open_dispute = to.is_open();
+            }
+            ClaimStep::Refunded { .. } | ClaimStep::Evidence { .. } => {}
+        }
+        let (returned, principal, set_aside) = (claim.returned, claim.principal, claim.set_aside);
+        let is_left = set_aside != 0 && !claim.has_open_dispute;
+        if !is_same {
+            self.finding(format!("record {lsn}: two records tell different terms of one payment"));
+        }
+        if returned > principal {
+            self.finding(format!(
+                "record {lsn}: {returned} of a payment of {principal} was given back (10^-9)"
+            ));
+        }
+        if set_aside < 0 || is_left {
+            self.finding(format!(
+                "record {lsn}: {set_aside} stays set aside for a dispute that has ended (10^-9)"
+            ));
         }
     }
 
@@ -186,6 +243,14 @@ impl Proof {
         self.tokens.len() as u64
     }
 
+    pub(super) fn claims(&self) -> u64 {
+        self.claims.len() as u64
+    }
+
+    pub(super) fn open_disputes(&self) -> u64 {
+        self.claims.values().filter(|claim| claim.has_open_dispute).count() as u64
+    }
+
     /// Adds what only the end can show.
     pub(super) fn close(&mut self) {
         let mut holds: HashMap<WalletId, i128> = HashMap::new();
@@ -199,6 +264,20 @@ impl Proof {
         let differing: Vec<_> = self.wallets.iter().filter_map(differing).collect();
         for (id, held, expected) in differing {
             self.finding(format!("{id} holds {held}, but its open tokens make {expected} (10^-9)"));
+        }
+        let mut set_aside: HashMap<WalletId, i128> = HashMap::new();
+        for claim in self.claims.values() {
+            *set_aside.entry(claim.owner).or_default() += claim.set_aside;
+        }
+        let differing = |(id, sums): (&WalletId, &Sums)| {
+            let expected = set_aside.get(id).copied().unwrap_or(0);
+            (sums.disputed != expected).then_some((*id, sums.disputed, expected))
+        };
+        let differing: Vec<_> = self.wallets.iter().filter_map(differing).collect();
+        for (id, disputed, expected) in differing {
+            self.finding(format!(
+                "{id} has {disputed} set aside, but its open disputes make {expected} (10^-9)"
+            ));
         }
         let mut totals: Vec<(Currency, i128)> = Vec::new();
         for ((currency, _), sum) in self.trial_balance() {

@@ -81,7 +81,7 @@ fn a_settled_call_reads_like_a_payment() {
     };
     let text = |audience| {
         let mut writer = Writer::new(640, AmountStyle::Number);
-        writer.object(|w| settlement(w, &receipt, audience));
+        writer.object(|w| settlement(w, &receipt, "completed", audience));
         String::from_utf8(writer.finish()).expect("UTF-8")
     };
     let payer = text(Audience::Payer);

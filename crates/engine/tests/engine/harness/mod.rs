@@ -1,12 +1,14 @@
 //! What every module of these tests shares.
 
 mod books;
+mod claims;
 mod commands;
 mod disk;
 mod market;
 mod node;
 
 pub(crate) use books::Books;
+pub(crate) use claims::{dispute_of, evidence_for, refund_of};
 pub(crate) use commands::{
     amount, batch, batch_item, external, fund, fund_keyed, key, open_wallet, owner_key, page, pay, pay_keyed,
     runtime_key, usd,

@@ -86,7 +86,8 @@ pub struct Trust {
     pub shown: u8,
 }
 
-/// The score of a service was made public. At most one per service and second; the score itself follows from the calls.
+/// The score of a service changed and was made public. At most one per service and second; the score itself follows from
+/// the calls.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub struct TrustChanged {
     pub service: ServiceId,

@@ -8,7 +8,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +25,9 @@ use crate::json::write::AmountStyle;
 pub(crate) const PERIOD: Duration = Duration::from_secs(5);
 /// Bytes of rendered pages kept per period, with their questions; beyond, pages are made for every request.
 const PAGES_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Services looked at per period to make pages, about a second of one core: a question that nobody has asked before is a
+/// walk over all of them, and whoever asks ever new ones must not take the time of everybody else.
+const LOOKED_AT_MAX: usize = 20_000_000;
 
 /// Order of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,6 +140,7 @@ pub(crate) struct Copy {
     by_trust: OnceLock<Vec<u32>>,
     by_price: OnceLock<Vec<u32>>,
     pages: Mutex<Pages>,
+    looked_at: AtomicUsize,
 }
 
 struct Entry {
@@ -152,20 +159,32 @@ impl Copy {
     fn of(services: Vec<Arc<ServiceView>>) -> Self {
         let active = services.into_iter().filter(|service| service.status == ServiceStatus::Active);
         let entries = active.map(|service| Entry { text: text_of(&service).into(), service }).collect();
-        Self { entries, by_trust: OnceLock::new(), by_price: OnceLock::new(), pages: Mutex::default() }
+        Self {
+            entries,
+            by_trust: OnceLock::new(),
+            by_price: OnceLock::new(),
+            pages: Mutex::default(),
+            looked_at: AtomicUsize::new(0),
+        }
     }
 
-    /// The page's body, made by `render` unless it was made before.
+    /// The page's body, made by `render` unless it was made before; nothing when too many were made in this period.
     pub(crate) fn page(
         &self,
         question: Question,
         amounts: AmountStyle,
         render: impl FnOnce(&Found) -> Vec<u8>,
-    ) -> Vec<u8> {
+    ) -> Option<Vec<u8>> {
         let key = (question, amounts);
         let pages = || self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(body) = pages().bodies.get(&key) {
-            return body.to_vec();
+            return Some(body.to_vec());
+        }
+        let looked_at = self.looked_at.fetch_add(self.entries.len(), Ordering::Relaxed);
+        if looked_at > LOOKED_AT_MAX {
+            // Given back, so that the sum stays where it is.
+            self.looked_at.fetch_sub(self.entries.len(), Ordering::Relaxed);
+            return None;
         }
         let body = render(&self.find(&key.0));
         let mut pages = pages();
@@ -174,7 +193,7 @@ impl Copy {
             pages.bytes = bytes;
             pages.bodies.insert(key, body.as_slice().into());
         }
-        body
+        Some(body)
     }
 
     fn find(&self, question: &Question) -> Found {
@@ -380,15 +399,29 @@ mod tests {
     fn a_page_is_made_once_and_memory_is_bounded() {
         let copy = Copy::of(services());
         let body = |offset, bytes: usize| {
-            copy.page(Question { offset, ..question() }, AmountStyle::Number, |_| vec![b'x'; bytes]).len()
+            let page =
+                copy.page(Question { offset, ..question() }, AmountStyle::Number, |_| vec![b'x'; bytes]);
+            page.expect("a page").len()
         };
         assert_eq!(body(0, 10), 10);
         assert_eq!(body(0, 20), 10, "as it was made first");
         let strings = copy.page(question(), AmountStyle::String, |_| b"y".to_vec());
-        assert_eq!(strings, b"y", "another style is another page");
+        assert_eq!(strings.as_deref(), Some(&b"y"[..]), "another style is another page");
         assert_eq!(body(1, PAGES_BYTES_MAX), PAGES_BYTES_MAX);
         assert_eq!(body(1, 5), 5, "too large to keep, so made again");
         assert!(copy.pages.lock().expect("not poisoned").bytes <= PAGES_BYTES_MAX);
+    }
+
+    #[test]
+    fn ever_new_questions_are_refused_in_time_and_old_ones_are_not() {
+        let copy = Copy::of(services());
+        let ask =
+            |offset| copy.page(Question { offset, ..question() }, AmountStyle::Number, |_| b"{}".to_vec());
+        assert!(ask(0).is_some());
+        copy.looked_at.store(LOOKED_AT_MAX, Ordering::Relaxed);
+        assert!(ask(1).is_some(), "the last one");
+        assert!(ask(2).is_none() && ask(3).is_none());
+        assert!(ask(0).is_some() && ask(1).is_some(), "made before");
     }
 
     /// Questions that find nothing have short pages: what is kept of them is mostly the question.

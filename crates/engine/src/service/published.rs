@@ -82,13 +82,17 @@ impl Published {
 
     pub(super) fn trust_changed(&mut self, fact: &TrustChanged) {
         let Some((version, view)) = self.services.get(&fact.service).cloned() else { return };
-        let view = ServiceView {
-            trust_score: fact.score,
-            settled_calls: fact.settled_calls,
-            breached_calls: fact.breached_calls,
-            ..Arc::unwrap_or_clone(view)
-        };
-        self.put(version, view);
+        self.put(version, ServiceView { trust_score: fact.score, ..Arc::unwrap_or_clone(view) });
+    }
+
+    /// Calls have ended. Their numbers are told at once, and need no record of their own.
+    pub(super) fn counted(&mut self, id: ServiceId, settled_calls: u64, breached_calls: u64) {
+        if let Some((_, view)) = self.services.get_mut(&id)
+            && (view.settled_calls, view.breached_calls) != (settled_calls, breached_calls)
+        {
+            let view = Arc::make_mut(view);
+            (view.settled_calls, view.breached_calls) = (settled_calls, breached_calls);
+        }
     }
 
     fn put(&mut self, version: Position, view: ServiceView) {

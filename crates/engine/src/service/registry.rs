@@ -125,6 +125,12 @@ impl Services {
             let standing = state.standings.entry(provider).or_default();
             *standing = standing.with(before, after);
         }
+        let trust = state.services.get(&id).map(|service| &service.trust);
+        let counts = trust.map(|trust| (trust.settled_calls, trust.breached_calls));
+        drop(state);
+        if let Some((settled_calls, breached_calls)) = counts {
+            self.published.write().counted(id, settled_calls, breached_calls);
+        }
     }
 
     /// The score of an agent as a provider: from calls whose ends are durable.
@@ -218,8 +224,8 @@ impl Services {
         state.telling.extend(moved);
     }
 
-    /// Records up to `limit` of the scores that are to be told and hands on the position of each; true when none is
-    /// left. The guard is given back between two of them. Stops when the log takes nothing.
+    /// Looks at up to `limit` of the scores that are to be told, records those that have changed, and hands on the position
+    /// of each record; true when none is left. The guard is given back between two of them. Stops when the log takes nothing.
     pub(crate) fn record_scores(
         &self,
         shared: &Shared,
@@ -230,7 +236,9 @@ impl Services {
         for _ in 0..limit {
             let mut state = self.state.lock();
             let Some(id) = state.telling.first().copied() else { return Ok(true) };
-            recorded(state.record_score(id, shared, at)?);
+            if let Some(position) = state.record_score(id, shared, at)? {
+                recorded(position);
+            }
             state.telling.remove(&id);
         }
         Ok(false)
@@ -354,16 +362,24 @@ impl ServicesState {
         }
     }
 
-    fn record_score(&mut self, id: ServiceId, shared: &Shared, at: Timestamp) -> Result<Position, Refused> {
+    fn record_score(
+        &mut self,
+        id: ServiceId,
+        shared: &Shared,
+        at: Timestamp,
+    ) -> Result<Option<Position>, Refused> {
         let service = self.services.get_mut(&id).expect("no service ever leaves");
         let (score, trust) = (service.trust.score(), &service.trust);
+        if score == trust.shown {
+            return Ok(None);
+        }
         let (settled_calls, breached_calls) = (trust.settled_calls, trust.breached_calls);
         let fact = TrustChanged { service: id, score, settled_calls, breached_calls, at };
         fact.encode(&mut self.scratch);
         let position = Position::new(shared.wal.append(self.scratch.bytes())?.get());
         let applied = service.apply_trust(&fact, position);
         assert!(applied, "a new record is above everything decided before");
-        Ok(position)
+        Ok(Some(position))
     }
 }
 

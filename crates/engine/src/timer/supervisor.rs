@@ -173,6 +173,10 @@ impl<'s> Rounds<'s> {
         wheel.advance(self.shared.time.late(), &mut |token| due.push_back(token));
         self.shared.timers.live.store(self.wheel.len() as u64, Ordering::Relaxed);
         self.wake();
+        if self.due.is_empty() {
+            // Deadlines of a burst are few again: their memory goes back.
+            self.due.shrink_to(SLICE);
+        }
         self.housekeep();
         if self.due.is_empty()
             && self.in_flight.is_empty()

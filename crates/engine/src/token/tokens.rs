@@ -100,9 +100,10 @@ impl Tokens {
     pub(crate) fn insert(&self, id: Position, mut token: Token) -> bool {
         self.offers.lock().share(&mut token.terms.offer);
         let (status, decided, agent) = (token.status, token.decided, token.terms.payer_agent);
+        // Whoever owns the token from here on counts for its consumer.
+        self.open_by_agent.0.insert_new(agent, AtomicU32::new(0));
         let inserted = self.slots.0.insert_new(id, Box::new(token));
         if inserted {
-            self.open_by_agent.0.insert_new(agent, AtomicU32::new(0));
             self.moved(agent, None, status);
             if !status.is_open() {
                 self.closed(id, decided);

@@ -279,11 +279,12 @@ fn a_refunded_dispute_lowers_trust() {
     node.go_on(None, id, DisputeMove::Refund).expect("resolved");
     // 50·80 / (80 + 16): the settled call does not count any more.
     comes_to(41);
+    assert_eq!(node.engine.trust_score(market.provider.id()), 41, "its provider's score follows");
     assert_eq!(node.parts(&market.provider), ["0", "0", "0"]);
     node.kill();
     setup.audit();
     let node = setup.start();
-    assert_eq!(score(&node), 41);
+    assert_eq!((score(&node), node.engine.trust_score(market.provider.id())), (41, 41));
     node.shutdown();
     setup.audit();
 }

@@ -9,6 +9,7 @@ mod actors;
 mod batches;
 mod budgets;
 mod claim_crash;
+mod claim_model;
 mod crash;
 mod directory;
 mod disputes;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     dispatch::Call,
-    errors::Problem,
+    errors::{Kind, Problem},
     idempotency,
     json::write::Writer,
     respond::{Content, Reply},
@@ -66,6 +66,14 @@ pub(crate) fn list(call: &Call<'_>) -> Result<Reply, Problem> {
     let copy = call.gateway.catalogue.copy(Instant::now(), || engine.services());
     let offset = question.offset;
     let body = copy.page(question, call.amounts, |found| page(call, found, offset).finish());
+    let body = body.ok_or_else(|| {
+        Problem::new(Kind::Overloaded)
+            .saying("Too many different questions are asked of the list at once.")
+            .advising(&[
+                "Ask one that others ask too, such as a category alone, or read a service by its id or slug.",
+                "Wait a few seconds, then send the same request again.",
+            ])
+    })?;
     Ok(Reply { content: Content::Json, body, ..Reply::empty(StatusCode::OK) })
 }
 

@@ -68,12 +68,14 @@ pub(crate) async fn fill(engine: &Engine, count: u32) -> Filled {
             caller: payer.agent,
             payer: from,
             payee: Payee::Wallet(to),
+            payee_agent: None,
             amount: Amount::parse("0.5").expect("an amount"),
             currency: None,
             rail: Rail::Internal,
             description: None,
             metadata: None,
             key: None,
+            agent_terms: None,
             at: AT,
         };
         payments.push(engine.pay(&payer, command).await.expect("paid").value.id);

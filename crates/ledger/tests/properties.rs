@@ -297,6 +297,7 @@ fn any_wallet() -> impl Strategy<Value = Wallet> {
                 decided: Position::new(decided),
                 posted: Position::new(posted),
                 keys,
+                policy: None,
             }
         },
     )

@@ -343,11 +343,16 @@ fn samples_are_viewed_as_they_are_decided() {
 
 fn check_view(payload: &[u8], fact: &Fact) {
     let view = view(payload).expect("what was encoded can be read");
-    assert_eq!((view.change(), view.at()), (fact.change(), fact.at()));
+    assert_eq!((view.change(), view.at(), view.spending()), (fact.change(), fact.at(), fact.spending()));
+    let changed = match fact {
+        Fact::PolicyChanged(changed) => Some(changed.clone()),
+        _ => None,
+    };
+    assert_eq!(view.policy_changed(), changed);
     assert_eq!(view.claim_change(), fact.claim_change());
     let owner = match view.owner() {
         Owner::Wallet(wallet) => Some(Account::Wallet(wallet)),
-        Owner::Directory(_) | Owner::Token(_) | Owner::Service(_) | Owner::Clock => None,
+        Owner::Directory(_) | Owner::Token(_) | Owner::Service(_) | Owner::Budget(_) | Owner::Clock => None,
     };
     let (mut postings, mut foreign) = (Vec::new(), Vec::new());
     fact.for_each_posting(|posting| postings.push(posting));

@@ -170,12 +170,14 @@ async fn client(
                 caller: caller.agent,
                 payer,
                 payee: Payee::Wallet(payee),
+                payee_agent: None,
                 amount,
                 currency: None,
                 rail: Rail::Internal,
                 description: None,
                 metadata: None,
                 key: None,
+                agent_terms: None,
                 at,
             };
             engine.pay(caller, command).await.expect("paid");
@@ -193,6 +195,7 @@ async fn client(
 fn item((payer, payee): (WalletId, WalletId), amount: Amount) -> (WalletId, BatchItem) {
     let item = BatchItem {
         payee: Payee::Wallet(payee),
+        payee_agent: None,
         amount,
         currency: None,
         rail: Rail::Internal,

@@ -309,12 +309,14 @@ async fn payments(
             caller: market.consumer.agent,
             payer: market.wallets[took.len() % market.wallets.len()],
             payee: Payee::Wallet(market.payee),
+            payee_agent: None,
             amount: Amount::parse("0.001").expect("an amount"),
             currency: None,
             rail: Rail::Internal,
             description: None,
             metadata: None,
             key: None,
+            agent_terms: None,
             at: engine.clock().now(),
         };
         let one = Instant::now();

@@ -111,12 +111,14 @@ impl Load {
             caller: agent,
             payer: made::wallet(payer),
             payee: Payee::Wallet(made::wallet(payee)),
+            payee_agent: None,
             amount: Amount::from_nanos(1_000_000),
             currency: None,
             rail: Rail::Internal,
             description: None,
             metadata: None,
             key: Some(key),
+            agent_terms: None,
             at: self.engine.clock().now(),
         };
         self.engine.pay(&caller, command).await.expect("every payment is covered");

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::data_dir::{DataDir, OwnedDataDir};
 use crate::node;
 use engine::{AgentMeter, Caller, Engine, NewAgent, Status};
-use ledger::{Agent, Amount, FundCommand, PayCommand, Payee, Rail, Timestamp};
+use ledger::{Agent, Amount, FundCommand, PayCommand, Payee, PaymentId, Rail, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,27 +48,37 @@ async fn agent(engine: &Engine, name: &str) -> (Caller, Agent) {
     (Caller { agent: agent.id, meter: Arc::new(AgentMeter::default()) }, agent)
 }
 
+/// What [`fill`] made.
+pub(crate) struct Filled {
+    pub(crate) payer: Caller,
+    pub(crate) payments: Vec<PaymentId>,
+}
+
 /// Two agents, a funding, and `count` payments of 0.5 with a fee of 0.002 each.
-pub(crate) async fn fill(engine: &Engine, count: u32) {
+pub(crate) async fn fill(engine: &Engine, count: u32) -> Filled {
     let (payer, payer_agent) = agent(engine, "payer").await;
     let (_, payee_agent) = agent(engine, "payee").await;
     let (from, to) = (payer_agent.wallets[0], payee_agent.wallets[0]);
     let amount = Amount::parse("100").expect("an amount");
     let fund = FundCommand { caller: payer.agent, wallet: from, amount, key: None, at: AT };
     engine.fund(&payer, fund).await.expect("funded");
+    let mut payments = Vec::new();
     for _ in 0..count {
         let command = PayCommand {
             caller: payer.agent,
             payer: from,
             payee: Payee::Wallet(to),
+            payee_agent: None,
             amount: Amount::parse("0.5").expect("an amount"),
             currency: None,
             rail: Rail::Internal,
             description: None,
             metadata: None,
             key: None,
+            agent_terms: None,
             at: AT,
         };
-        engine.pay(&payer, command).await.expect("paid");
+        payments.push(engine.pay(&payer, command).await.expect("paid").value.id);
     }
+    Filled { payer, payments }
 }

@@ -14,18 +14,20 @@ use matchit::{Match, Params};
 pub enum Verb {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
 
 impl Verb {
-    const COUNT: usize = 4;
+    const COUNT: usize = 5;
 
     /// The method's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
@@ -123,6 +125,11 @@ pub(crate) enum Operation {
     Fund,
     Freeze,
     Unfreeze,
+    SetWalletPolicy,
+    ReadWalletPolicy,
+    CheckPolicy,
+    SetAgentPolicy,
+    ReadAgentPolicy,
     Entries,
     Pay,
     PayBatch,
@@ -175,7 +182,7 @@ pub fn routes() -> &'static [Route] {
     &ROUTES
 }
 
-static ROUTES: [Route; 59] = [
+static ROUTES: [Route; 64] = [
     post(
         "/v1/agents",
         CreateAgent,
@@ -196,6 +203,18 @@ static ROUTES: [Route; 59] = [
     )
     .owner()
     .success(201),
+    put(
+        "/v1/agents/{agent_id}/policy",
+        SetAgentPolicy,
+        "Replaces what all wallets of the agent may spend together",
+    )
+    .owner(),
+    get(
+        "/v1/agents/{agent_id}/policy",
+        ReadAgentPolicy,
+        "What all wallets of the agent may spend together, and what is left",
+    )
+    .agent(Scopes::READ),
     delete("/v1/agents/{agent_id}/keys/{key_id}", RevokeKey, "Revokes a key at once").owner().success(204),
     get("/v1/wallets", ListWallets, "The agent's wallets with balances")
         .agent(Scopes::READ)
@@ -208,6 +227,15 @@ static ROUTES: [Route; 59] = [
         .success(201),
     post("/v1/wallets/{wallet_id}/freeze", Freeze, "Stops the wallet's own payments").owner(),
     post("/v1/wallets/{wallet_id}/unfreeze", Unfreeze, "Lets the wallet pay again").owner(),
+    put("/v1/wallets/{wallet_id}/policy", SetWalletPolicy, "Replaces what the wallet may spend").owner(),
+    get(
+        "/v1/wallets/{wallet_id}/policy",
+        ReadWalletPolicy,
+        "What the wallet may spend, and what is left of it",
+    )
+    .agent(Scopes::READ),
+    post("/v1/policy/check", CheckPolicy, "Whether a payment would pass, and what is left of each limit")
+        .agent(Scopes::READ),
     get("/v1/wallets/{wallet_id}/entries", Entries, "Statement lines in log order, as JSON or CSV")
         .agent(Scopes::READ)
         .parameters(&["created_after", "created_before", "limit", "cursor", "format"]),
@@ -397,6 +425,10 @@ const fn post(path: &'static str, operation: Operation, summary: &'static str) -
     Route { verb: Verb::Post, body: BodyClass::Json, ..get(path, operation, summary) }
 }
 
+const fn put(path: &'static str, operation: Operation, summary: &'static str) -> Route {
+    Route { verb: Verb::Put, ..post(path, operation, summary) }
+}
+
 const fn patch(path: &'static str, operation: Operation, summary: &'static str) -> Route {
     Route { verb: Verb::Patch, ..post(path, operation, summary) }
 }
@@ -480,6 +512,7 @@ impl Table {
         let verb = match *method {
             Method::GET | Method::HEAD => Verb::Get,
             Method::POST => Verb::Post,
+            Method::PUT => Verb::Put,
             Method::PATCH => Verb::Patch,
             Method::DELETE => Verb::Delete,
             _ => return Found::OtherMethods(&value.allow),
@@ -557,8 +590,8 @@ mod tests {
             assert!((200..=204).contains(&route.success), "{}", label);
             assert!(!route.summary.is_empty() && !route.summary.ends_with('.'), "{}", label);
             assert!(
-                matches!(route.verb, Verb::Post | Verb::Patch) || route.body == BodyClass::None,
-                "{}: only POST and PATCH have a body",
+                matches!(route.verb, Verb::Post | Verb::Put | Verb::Patch) || route.body == BodyClass::None,
+                "{}: only POST, PUT and PATCH have a body",
                 label
             );
             let needs_agent = matches!(route.auth, Auth::Agent | Auth::AgentOrAdmin | Auth::Owner);

@@ -104,12 +104,14 @@ fn command(payer: &Party, payee: WalletId) -> PayCommand {
         caller: payer.caller.agent,
         payer: payer.wallet,
         payee: Payee::Wallet(payee),
+        payee_agent: None,
         amount: Amount::from_nanos(1_000),
         currency: None,
         rail: Rail::Internal,
         description: None,
         metadata: None,
         key: None,
+        agent_terms: None,
         at: AT,
     }
 }
@@ -117,7 +119,17 @@ fn command(payer: &Party, payee: WalletId) -> PayCommand {
 fn item(payee: Payee) -> BatchItem {
     let amount = Amount::from_nanos(1_000);
     let (currency, rail) = (None, Rail::Internal);
-    BatchItem { payee, amount, currency, rail, description: None, metadata: None, key: None, refused: None }
+    BatchItem {
+        payee,
+        payee_agent: None,
+        amount,
+        currency,
+        rail,
+        description: None,
+        metadata: None,
+        key: None,
+        refused: None,
+    }
 }
 
 fn payments(criterion: &mut Criterion) {

@@ -79,19 +79,28 @@ pub(crate) async fn pay<'e>(
                 first => {
                     let (caller, key) = (caller.agent, key.clone());
                     let items = first.into_iter().chain(items).collect();
-                    let command = Command::Batch(BatchCommand { caller, payer, items, atomic, key, at });
+                    let command = Command::Batch(BatchCommand {
+                        caller,
+                        payer,
+                        items,
+                        atomic,
+                        key,
+                        agent_terms: None,
+                        at,
+                    });
                     Group { payer, places, command, is_alone: false }
                 }
             }
         })
         .collect();
-    decide(engine, count, groups, is_single, permit).await
+    decide(engine, caller, count, groups, is_single, permit).await
 }
 
 /// Has every group decided, and puts the results in the order of the request. Items of no group are of wallets that are
 /// not the caller's.
 async fn decide<'e>(
     engine: &'e Engine,
+    caller: &Caller,
     count: usize,
     groups: Vec<Group<'_>>,
     is_single: bool,
@@ -101,12 +110,16 @@ async fn decide<'e>(
     results.resize_with(count, || Err(Denial::UnknownWallet.into()));
     let mut asked = Vec::with_capacity(groups.len());
     let mut commands = Vec::with_capacity(groups.len());
+    let mut seen = Position::ZERO;
     for Group { payer, places, command, is_alone } in groups {
-        commands.push((payer, Asked::from(command)));
+        let command = engine.held_to_budget(caller.agent, command);
+        seen = seen.max(command.seen());
+        commands.push((payer, command));
         asked.push((places, is_alone));
     }
     let mut all_replayed = !asked.is_empty();
     let (replies, delivery) = gather(engine, commands, permit).await?;
+    engine.delivered(seen).await?;
     // What was answered before is read from the log, where only delivered records are read.
     let mut delivery = Some(delivery);
     if replies.iter().any(Reply::repeats)
@@ -175,9 +188,11 @@ fn check(
     let mut wallets = Vec::with_capacity(items.len());
     let mut items_paying_them = Vec::with_capacity(items.len());
     for (place, item) in items.iter_mut().enumerate() {
-        if let Some(BatchItem { payee: Payee::Wallet(payee), refused: refused @ None, .. }) = item {
+        if let Some(BatchItem { payee: Payee::Wallet(payee), payee_agent, refused: refused @ None, .. }) =
+            item
+        {
             wallets.push(*payee);
-            items_paying_them.push((place, refused));
+            items_paying_them.push((place, payee_agent, refused));
         }
     }
     let payer_facts = registry.facts_of_each(payers);
@@ -186,7 +201,9 @@ fn check(
         _ => None,
     };
     let payee_facts = registry.facts_of_each(&wallets);
-    for (((place, refused), payee), facts) in items_paying_them.into_iter().zip(wallets).zip(payee_facts) {
+    let checked = items_paying_them.into_iter().zip(wallets).zip(payee_facts);
+    for (((place, payee_agent, refused), payee), facts) in checked {
+        *payee_agent = facts.map(|(agent, _)| agent);
         if let Some(currency) = currency_if_owned(place) {
             *refused = judge_payee((payers[place], currency), payee, facts).err();
         }
@@ -199,12 +216,14 @@ fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Tim
         caller: caller.agent,
         payer,
         payee: item.payee,
+        payee_agent: item.payee_agent,
         amount: item.amount,
         currency: item.currency,
         rail: item.rail,
         description: item.description,
         metadata: item.metadata,
         key: item.key,
+        agent_terms: None,
         at,
     }
 }

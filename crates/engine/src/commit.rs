@@ -85,7 +85,7 @@ fn fail(shared: &Shared, error: &wal::Error, companions: Vec<Companion>) {
 /// batch.
 fn post(shared: &Shared, totals: &mut TotalsAt, foreign: &mut Foreign, lsn: Lsn, view: &View<'_>) {
     match view.owner() {
-        Owner::Wallet(_) => {
+        Owner::Wallet(wallet) => {
             let mut currency = None;
             view.for_each_foreign(|posting| {
                 currency = Some(posting.currency);
@@ -94,6 +94,12 @@ fn post(shared: &Shared, totals: &mut TotalsAt, foreign: &mut Foreign, lsn: Lsn,
             // A record without foreign postings moves no money: it would not balance.
             if let (Some(currency), Some(change)) = (currency, view.change()) {
                 totals.post_owner(currency, &change);
+            }
+            if !shared.budgets.is_empty()
+                && let Some(spending) = view.spending()
+                && let Some((agent, _)) = shared.registry.facts(wallet)
+            {
+                shared.budgets.spent(agent, spending, view.at(), lsn);
             }
             if let Some(call) = view.refunded_call() {
                 shared.services.refunded(&call, position(lsn, 0));
@@ -108,7 +114,12 @@ fn post(shared: &Shared, totals: &mut TotalsAt, foreign: &mut Foreign, lsn: Lsn,
             if view.kind() == Kind::TokenEnded
                 && let Fact::TokenEnded(ended) = owned(view)
             {
-                view.for_each_foreign(|posting| post_foreign(totals, foreign, lsn, posting));
+                view.for_each_foreign(|posting| {
+                    if let Some(release) = posting.release {
+                        shared.budgets.released(ended.terms.payer_agent, release, lsn);
+                    }
+                    post_foreign(totals, foreign, lsn, posting);
+                });
                 shared.services.saw(&ended, position(lsn, 0));
                 shared.tokens.closed(token, position(lsn, 0));
             }
@@ -118,8 +129,8 @@ fn post(shared: &Shared, totals: &mut TotalsAt, foreign: &mut Foreign, lsn: Lsn,
             Fact::TrustChanged(changed) => shared.services.publish_trust(&changed),
             _ => unreachable!("no other record is owned by a service"),
         },
-        // The timer thread has applied it when it decided.
-        Owner::Clock => {}
+        // The timer thread has applied it when it decided, a budget has too.
+        Owner::Clock | Owner::Budget(_) => {}
         Owner::Directory(_) => {
             publish(shared, lsn, &owned(view));
         }
@@ -177,6 +188,8 @@ pub(crate) fn publish(shared: &Shared, lsn: Lsn, fact: &Fact) {
         | Fact::Payment(_)
         | Fact::PaymentBatch(_)
         | Fact::StatusChange(_)
+        | Fact::PolicyChanged(_)
+        | Fact::AgentPolicyChanged(_)
         | Fact::TokenReserved(_)
         | Fact::TokenStepped(_)
         | Fact::TokenEnded(_)

@@ -13,8 +13,8 @@ use std::{
 
 use history::History;
 use ledger::{
-    Agent, AgentId, Denial, FundCommand, IdSealer, Key, KeyId, OpenWalletCommand, PayCommand, Payee, Payment,
-    Position, Timestamp, WalletId, WalletStatus,
+    Agent, AgentId, Amount, BatchItem, Denial, FundCommand, IdSealer, Key, KeyId, OpenWalletCommand,
+    PayCommand, Payee, Payment, Policy, Position, Timestamp, WalletId, WalletStatus,
 };
 use parking_lot::Mutex;
 use snapshot::{Generation, SnapshotStore};
@@ -44,7 +44,7 @@ use crate::{
     timer::{Supervisor, Timekeeper, TimerInbox, TimerStats},
     views::{
         Answer, Caller, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, PayBatch, PaymentReceipt,
-        TrialBalance, WalletView,
+        PolicyView, TrialBalance, WalletView,
     },
     wallet::{Asked, Command, preview},
     webhook::PublishedWebhooks,
@@ -149,6 +149,7 @@ impl Engine {
             timer_stats: TimerStats::default(),
             directory: published,
             webhooks: PublishedWebhooks::recovered(&rebuilt.webhooks),
+            budgets: rebuilt.budgets,
             keys: Arc::new(keys),
             totals: Mutex::new(rebuilt.totals),
             delivered,
@@ -385,11 +386,18 @@ impl Engine {
 
     /// Existence, currency and identity never change, so the face checks them; the payer's owner decides the rest.
     /// Whose wallet it is comes first: nobody learns anything through a wallet that is not theirs.
-    fn check_payee(&self, caller: &Caller, payer: WalletId, payee: &Payee) -> Result<(), Refusal> {
+    /// The answer is the agent that owns the payee's wallet.
+    fn check_payee(
+        &self,
+        caller: &Caller,
+        payer: WalletId,
+        payee: &Payee,
+    ) -> Result<Option<AgentId>, Refusal> {
         let currency = self.owned(caller, payer)?;
-        let Payee::Wallet(payee) = payee else { return Ok(()) };
+        let Payee::Wallet(payee) = payee else { return Ok(None) };
         let facts = self.0.shared.registry.facts(*payee);
-        Ok(judge_payee((payer, currency), *payee, facts)?)
+        judge_payee((payer, currency), *payee, facts)?;
+        Ok(facts.map(|(agent, _)| agent))
     }
 
     /// The currency of a wallet, if it is the caller's.
@@ -419,9 +427,17 @@ impl Engine {
     }
 
     /// Gives a command to a wallet's owner and waits until the reply may be shown.
-    pub(crate) async fn ask(&self, id: WalletId, command: Command, permit: Permit) -> Result<Reply, Refusal> {
-        let (reply, delivery) = self.decide(id, command, permit).await?;
+    pub(crate) async fn ask(
+        &self,
+        id: WalletId,
+        asked: impl Into<Asked>,
+        permit: Permit,
+    ) -> Result<Reply, Refusal> {
+        let asked = asked.into();
+        let seen = asked.seen();
+        let (reply, delivery) = self.decide(id, asked, permit).await?;
         delivery.await?;
+        self.delivered(seen).await?;
         settled(Ok(reply))
     }
 
@@ -429,10 +445,9 @@ impl Engine {
     async fn decide(
         &self,
         id: WalletId,
-        command: Command,
+        mut asked: Asked,
         permit: Permit,
     ) -> Result<(Reply, Delivery<'_>), Refusal> {
-        let mut asked = Asked::from(command);
         self.0.shared.keys.warm(std::iter::once((id, &mut asked))).await;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let (reply, position) =

@@ -13,6 +13,7 @@
 
 mod admission;
 mod batch;
+mod budget;
 mod claim;
 mod clock;
 mod commit;
@@ -63,7 +64,7 @@ pub use status::{Phase, Status};
 pub use token::{Authorize, TokenFilter, TokenView, VerifiedToken, VerifyToken};
 pub use views::{
     Answer, Caller, Cursor, EntryView, FundReceipt, Gauges, KeyRecord, LastUse, NewAgent, OpenWallet, Page,
-    PageRequest, PayBatch, PaymentFilter, PaymentReceipt, SettlementReceipt, TimeRange, Transaction,
-    TrialBalance, TrialBalanceRow, WalletView,
+    PageRequest, PayBatch, PaymentFilter, PaymentReceipt, PolicyView, SettlementReceipt, TimeRange,
+    Transaction, TrialBalance, TrialBalanceRow, WalletView,
 };
 pub use webhook::CreateWebhook;

@@ -14,6 +14,7 @@ use snapshot::{Generation, SnapshotStore};
 use wal::{Log, Lsn, ReplayError};
 
 use crate::{
+    budget::Budgets,
     claim::Claims,
     commit::position,
     directory::{Agents, apply_agent_fact, forget_keys, remember_agent_fact},
@@ -62,6 +63,7 @@ pub(crate) struct Rebuilt {
     pub(crate) registry: Registry,
     pub(crate) agents: Agents,
     pub(crate) webhooks: Webhooks,
+    pub(crate) budgets: Budgets,
     pub(crate) tokens: Tokens,
     /// Tokens that replay saw end, and where.
     ended: VecDeque<(Position, Position)>,
@@ -153,6 +155,7 @@ impl Rebuilt {
             registry: Registry::new(),
             agents: Agents::new(),
             webhooks: Webhooks::default(),
+            budgets: Budgets::default(),
             tokens: Tokens::default(),
             ended: VecDeque::new(),
             services: ServicesState::default(),
@@ -227,6 +230,10 @@ impl Rebuilt {
                 self.saw(webhook.decided);
                 self.webhooks.restore(*webhook);
             }
+            Row::Budget(agent, mandate, decided, posted) => {
+                self.saw(decided.max(posted));
+                self.budgets.restore(agent, *mandate, decided, posted);
+            }
             Row::Claim(payment, claim) => {
                 self.saw(claim.decided);
                 self.claims.insert(payment, claim);
@@ -286,12 +293,25 @@ impl Rebuilt {
                     return Err(StartError::Orphan { lsn, what: owner.to_string() });
                 }
                 view.for_each_foreign(|posting| self.foreign(lsn, posting));
+                if !self.budgets.is_empty()
+                    && let Some(spending) = view.spending()
+                    && let Some((agent, _)) = self.registry.facts(owner)
+                {
+                    self.budgets.spent(agent, spending, view.at(), lsn);
+                }
                 self.claimed(lsn, &view)?;
                 if view.kind() == Kind::TokenReserved { self.reserved(lsn, &view) } else { Ok(()) }
             }
             Owner::Directory(_) => self.directory(lsn, &view),
             Owner::Token(token) => self.token(lsn, token, &view),
             Owner::Service(_) | Owner::Clock => self.service(lsn, &view),
+            Owner::Budget(_) => {
+                let Fact::AgentPolicyChanged(changed) = owned(lsn, &view)? else {
+                    unreachable!("no other record is owned by a budget")
+                };
+                self.budgets.apply(&changed, position(lsn, 0));
+                Ok(())
+            }
         }
     }
 
@@ -357,7 +377,12 @@ impl Rebuilt {
             if !self.services.saw(ended, place) {
                 return orphan(ended.terms.service.to_string());
             }
-            view.for_each_foreign(|posting| self.foreign(lsn, posting));
+            view.for_each_foreign(|posting| {
+                if let Some(release) = posting.release {
+                    self.budgets.released(ended.terms.payer_agent, release, lsn);
+                }
+                self.foreign(lsn, posting);
+            });
         }
         Ok(())
     }
@@ -388,6 +413,9 @@ impl Rebuilt {
                 let known = self.registry.recover(wallet, |wallet| {
                     if position > wallet.posted {
                         wallet.post(posting.delta, posting.held, position);
+                        if let Some(release) = posting.release {
+                            wallet.release(release);
+                        }
                     }
                 });
                 if known.is_none() {
@@ -491,6 +519,7 @@ pub fn audit(log: &Log, snapshots: &dyn SnapshotStore, rules: &Rules) -> Result<
         findings.extend(first.services.differences(&second.services));
         findings.extend(first.claims.differences(&second.claims));
         findings.extend(first.webhooks.differences(&second.webhooks));
+        findings.extend(first.budgets.differences(&second.budgets));
         if first.outages.list() != second.outages.list() {
             findings.push("the outages differ between the replay and the snapshot".to_owned());
         }

@@ -165,7 +165,7 @@ impl Registry {
         let handed = self.slots.contend(id, |slot, waited| match slot {
             Slot::AtRest(wallet) if !planned && !is_contended(wallet, waited) => {
                 let decided = wallet
-                    .change(|wallet| Owner { id, wallet, shared }.carry_out(asked, Requester::Here(seat)));
+                    .change(|wallet| Owner::new(id, wallet, shared).carry_out(asked, Requester::Here(seat)));
                 Handed::Decided(decided.expect("the requester is on this task"))
             }
             slot => {
@@ -189,7 +189,7 @@ impl Registry {
         shared: &Arc<Shared>,
     ) -> bool {
         let asked = self.slots.write(id, |slot| match slot {
-            Slot::AtRest(wallet) => wallet.change(|wallet| Owner { id, wallet, shared }.row(reply)),
+            Slot::AtRest(wallet) => wallet.change(|wallet| Owner::new(id, wallet, shared).row(reply)),
             Slot::Active(handle) => {
                 // Never refused: its bound is for commands.
                 let _ = handle.push(Work::Row(reply), usize::MAX);
@@ -226,8 +226,13 @@ impl Registry {
             let (posting, position) = &postings[place];
             posted(posting, slot.is_some());
             match slot {
-                Some(Slot::AtRest(wallet)) => wallet.post(posting.delta, posting.held, *position),
-                Some(Slot::Active(handle)) => handle.post(posting.delta, posting.held, *position),
+                Some(Slot::AtRest(wallet)) => {
+                    wallet.post(posting.delta, posting.held, *position);
+                    if let Some(release) = posting.release {
+                        wallet.release(release);
+                    }
+                }
+                Some(Slot::Active(handle)) => handle.post(posting, *position),
                 Some(Slot::Changing) => unreachable!("{CHANGING}"),
                 None => {}
             }

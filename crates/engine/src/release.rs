@@ -18,7 +18,12 @@ use tokio::sync::oneshot;
 use wal::Lsn;
 
 use crate::{
-    admission::Permit, refusal::Refusal, shared::Shared, status::Phase, token::TokenView, views::WalletView,
+    admission::Permit,
+    refusal::Refusal,
+    shared::Shared,
+    status::Phase,
+    token::TokenView,
+    views::{PolicyView, WalletView},
 };
 
 /// What an owner answers.
@@ -34,6 +39,8 @@ pub(crate) enum Reply {
     Preview(Box<Payment>),
     /// A wallet as its owner sees it.
     Wallet(WalletView),
+    /// A wallet's or agent's policy, with what is left of it.
+    Policy(Box<PolicyView>),
     /// A wallet was opened by this record.
     Opened(Box<WalletOpened>),
     /// A call was reserved by this record.

@@ -8,6 +8,7 @@ use wal::Wal;
 
 use crate::{
     admission::Admission,
+    budget::Budgets,
     claim::Claims,
     clock::{Clock, Entropy},
     delivered::Delivered,
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) timer_stats: TimerStats,
     pub(crate) directory: PublishedDirectory,
     pub(crate) webhooks: PublishedWebhooks,
+    pub(crate) budgets: Budgets,
     pub(crate) keys: Arc<Keys>,
     pub(crate) totals: Mutex<TotalsAt>,
     pub(crate) delivered: Arc<Delivered>,

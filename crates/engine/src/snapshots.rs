@@ -61,6 +61,9 @@ pub(crate) fn take(
     shared.tokens.rows(|bytes, decided| taking.row(bytes, decided))?;
     taking.services(shared)?;
     taking.outages(shared)?;
+    for (row, included) in shared.budgets.rows() {
+        taking.row(&row, included)?;
+    }
     let mut scratch = Scratch::default();
     journal::encode_row(RowRef::Totals(&totals.system, Position::new(totals.end.get())), &mut scratch);
     taking.writer.put(scratch.bytes())?;

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use ledger::{
-    AgentId, Amount, Currency, Funding, Key, Payment, PaymentId, Rail, ServiceId, Timestamp, TokenId,
-    WalletFields, WalletId, WalletOpened, WalletStatus,
+    AgentId, Amount, Currency, Funding, Key, Mandate, Payment, PaymentId, Policy, Rail, Remaining, ServiceId,
+    Timestamp, TokenId, WalletFields, WalletId, WalletOpened, WalletStatus,
 };
 
 use crate::admission::AgentMeter;
@@ -129,6 +129,30 @@ impl WalletView {
             disputed: Amount::ZERO,
             created_at: fact.at,
             as_of: fact.at,
+        }
+    }
+}
+
+/// A policy in force, and what is left of its windows at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyView {
+    /// Empty where there is none.
+    pub policy: Policy,
+    /// Of the wallet; `None` for an agent's policy, which adds up amounts whatever they are in.
+    pub currency: Option<Currency>,
+    pub changed_at: Option<Timestamp>,
+    pub remaining: Vec<Remaining>,
+    pub as_of: Timestamp,
+}
+
+impl PolicyView {
+    pub(crate) fn of(currency: Option<Currency>, mandate: Option<&Mandate>, as_of: Timestamp) -> Self {
+        Self {
+            policy: mandate.map(|mandate| mandate.policy.clone()).unwrap_or_default(),
+            currency,
+            changed_at: mandate.map(|mandate| mandate.changed_at),
+            remaining: mandate.map(|mandate| mandate.remaining(as_of)).unwrap_or_default(),
+            as_of,
         }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) fn for_each_line<E>(
         | Fact::TrustChanged(_)
         | Fact::Clock(_)
         | Fact::WebhookChanged(_)
+        | Fact::PolicyChanged(_)
+        | Fact::AgentPolicyChanged(_)
         | Fact::EvidenceAdded(_) => Ok(()),
     }
 }

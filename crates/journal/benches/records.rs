@@ -27,12 +27,14 @@ fn command(key: Option<KeyUse>) -> PayCommand {
         caller: OWNER,
         payer: PAYER,
         payee: Payee::Wallet(PAYEE),
+        payee_agent: None,
         amount: Amount::from_nanos(5_000_000_000),
         currency: Some(Currency::USD),
         rail: Rail::Internal,
         description: None,
         metadata: None,
         key,
+        agent_terms: None,
         at: AT,
     }
 }
@@ -48,6 +50,7 @@ fn payment() -> Payment {
 fn batch() -> PaymentBatch {
     let item = BatchItem {
         payee: Payee::Wallet(PAYEE),
+        payee_agent: None,
         amount: Amount::from_nanos(5_000_000_000),
         currency: None,
         rail: Rail::Internal,
@@ -57,7 +60,15 @@ fn batch() -> PaymentBatch {
         refused: None,
     };
     let items = vec![item; BATCH_ITEMS];
-    let command = BatchCommand { caller: OWNER, payer: PAYER, items, atomic: true, key: None, at: AT };
+    let command = BatchCommand {
+        caller: OWNER,
+        payer: PAYER,
+        items,
+        atomic: true,
+        key: None,
+        agent_terms: None,
+        at: AT,
+    };
     match decide_batch(&wallet(), command, &Rules::default()) {
         Decision::Fact(batch) => batch,
         other => panic!("{other:?}"),

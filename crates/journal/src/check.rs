@@ -11,7 +11,7 @@ use crate::records::{
     ArchivedItemRecord, ArchivedKeyUseRecord, ArchivedPayeeRecord, ArchivedPaymentBatchRecord,
     ArchivedPaymentRecord, ArchivedWalletOpenedRecord,
 };
-use crate::{Error, Kind};
+use crate::{Error, Kind, policies};
 
 /// Longest text of an idempotency key in bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -108,6 +108,9 @@ fn denied(denial: &ArchivedDenialRecord) -> Result<(), Error> {
     if let ArchivedDenialRecord::CurrencyMismatch { wallet, requested } = denial {
         currency(Kind::PaymentBatch as u8, *wallet)?;
         currency(Kind::PaymentBatch as u8, *requested)?;
+    }
+    if let ArchivedDenialRecord::Policy(denial) = denial {
+        policies::denial(denial)?;
     }
     Ok(())
 }

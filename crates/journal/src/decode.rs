@@ -16,7 +16,7 @@ use crate::records::{
     ArchivedPaymentBatchRecord, ArchivedPaymentRecord, ArchivedRailRecord, ArchivedStatusChangeRecord,
     ArchivedStatusRecord, ArchivedWalletOpenedRecord,
 };
-use crate::{Error, Kind, check};
+use crate::{Error, Kind, check, policies};
 
 pub(crate) fn payment(currency: Currency, record: &ArchivedPaymentRecord<'_>) -> Payment {
     Payment {
@@ -202,6 +202,7 @@ fn denial(denial: &ArchivedDenialRecord) -> Result<Denial, Error> {
         Record::TooManyKeys { limit } => Denial::TooManyKeys { limit: limit.to_native() },
         Record::TooManyWallets { limit } => Denial::TooManyWallets { limit: limit.to_native() },
         Record::WrongStatus { status: present } => Denial::WrongStatus { status: status(present) },
+        Record::Policy(denial) => Denial::Policy(Box::new(policies::denial(denial)?)),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::records::{
     KeyAddedRecord, KeyKindRecord, KeyRevokedRecord, KeyUseRecord, KeysRotatedRecord, PayeeRecord,
     PaymentBatchRecord, PaymentRecord, RailRecord, StatusChangeRecord, StatusRecord, WalletOpenedRecord,
 };
-use crate::{Kind, Scratch};
+use crate::{Kind, Scratch, policies};
 
 /// What can be written to the log.
 pub trait Encode {
@@ -37,6 +37,8 @@ impl Encode for Fact {
             Fact::TrustChanged(fact) => fact.encode(out),
             Fact::Clock(fact) => fact.encode(out),
             Fact::WebhookChanged(fact) => fact.encode(out),
+            Fact::PolicyChanged(fact) => fact.encode(out),
+            Fact::AgentPolicyChanged(fact) => fact.encode(out),
             Fact::Refund(fact) => fact.encode(out),
             Fact::DisputeOpened(fact) => fact.encode(out),
             Fact::EvidenceAdded(fact) => fact.encode(out),
@@ -194,6 +196,7 @@ fn item(outcome: &ItemOutcome) -> ItemRecord<'_> {
 
 fn denial(denial: &Denial) -> DenialRecord {
     match denial {
+        Denial::Policy(denial) => DenialRecord::Policy(policies::denial_record(denial)),
         Denial::UnknownWallet => DenialRecord::UnknownWallet,
         Denial::KeyConflict => DenialRecord::KeyConflict,
         Denial::UnknownPayee => DenialRecord::UnknownPayee,

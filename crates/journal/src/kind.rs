@@ -27,6 +27,8 @@ pub enum Kind {
     TrustChanged = 14,
     Clock = 15,
     WebhookChanged = 16,
+    PolicyChanged = 17,
+    AgentPolicyChanged = 18,
     Refund = 25,
     DisputeOpened = 26,
     EvidenceAdded = 27,
@@ -34,7 +36,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 20] = [
+    pub const ALL: [Kind; 22] = [
         Kind::AgentCreated,
         Kind::WalletOpened,
         Kind::KeyAdded,
@@ -51,6 +53,8 @@ impl Kind {
         Kind::TrustChanged,
         Kind::Clock,
         Kind::WebhookChanged,
+        Kind::PolicyChanged,
+        Kind::AgentPolicyChanged,
         Kind::Refund,
         Kind::DisputeOpened,
         Kind::EvidenceAdded,
@@ -75,6 +79,8 @@ impl Kind {
             Kind::TrustChanged => "trust_changed",
             Kind::Clock => "clock",
             Kind::WebhookChanged => "webhook_changed",
+            Kind::PolicyChanged => "policy_changed",
+            Kind::AgentPolicyChanged => "agent_policy_changed",
             Kind::Refund => "refund",
             Kind::DisputeOpened => "dispute_opened",
             Kind::EvidenceAdded => "evidence_added",
@@ -110,6 +116,9 @@ pub(crate) const ROW_TOKEN: u8 = 132;
 pub(crate) const ROW_SERVICE: u8 = 133;
 pub(crate) const ROW_OUTAGES: u8 = 134;
 pub(crate) const ROW_WEBHOOK: u8 = 135;
+/// A wallet that has a policy, with that.
+pub(crate) const ROW_WALLET_POLICY: u8 = 136;
+pub(crate) const ROW_BUDGET: u8 = 137;
 pub(crate) const ROW_CLAIM: u8 = 139;
 
 /// Kind byte and archive of a payload in a version that this program reads.

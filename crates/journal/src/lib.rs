@@ -15,6 +15,7 @@ mod decode;
 mod encode;
 mod error;
 mod kind;
+mod policies;
 mod records;
 mod rows;
 mod scratch;

@@ -7,6 +7,7 @@ use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
 
 use crate::archive::OptionalText;
+use crate::policies::PolicyDenialRecord;
 
 #[derive(Archive, Serialize)]
 pub(crate) enum PayeeRecord<'a> {
@@ -117,6 +118,7 @@ pub(crate) enum DenialRecord {
     TooManyKeys { limit: u32 },
     TooManyWallets { limit: u32 },
     WrongStatus { status: StatusRecord },
+    Policy(PolicyDenialRecord),
 }
 
 #[derive(Archive, Serialize)]

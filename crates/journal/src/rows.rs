@@ -1,15 +1,16 @@
 //! Rows of snapshots: the state of one owner each, in the same versioned shape as records.
 
 use ledger::{
-    Agent, AgentId, Amount, Claim, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Outages, Position,
-    Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletFields, WalletId, Webhook,
+    Agent, AgentId, Amount, Claim, Currency, IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, Mandate, Outages,
+    Position, Service, SystemAccount, Timestamp, Token, Totals, Wallet, WalletFields, WalletId, Webhook,
 };
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
 
 use crate::archive::{OptionalText, access};
+use crate::policies::MandateRow;
 use crate::records::{ApiKeyRecord, StatusRecord};
-use crate::{Error, Scratch, check, claims, decode, encode, kind, services, tokens, webhooks};
+use crate::{Error, Scratch, check, claims, decode, encode, kind, policies, services, tokens, webhooks};
 
 /// One row, owned.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -26,6 +27,8 @@ pub enum Row {
     /// What the partition's clock knows.
     Outages(Outages),
     Webhook(Box<Webhook>),
+    /// What an agent's wallets may spend together; the positions of its last change and of the last record counted.
+    Budget(AgentId, Box<Mandate>, Position, Position),
     /// What is claimed back of the payment at a position.
     Claim(Position, Claim),
 }
@@ -41,6 +44,7 @@ pub enum RowRef<'a> {
     Service(&'a Service),
     Outages(&'a Outages),
     Webhook(&'a Webhook),
+    Budget(AgentId, &'a Mandate, Position, Position),
     Claim(Position, &'a Claim),
 }
 
@@ -55,6 +59,9 @@ impl Row {
             Row::Service(service) => RowRef::Service(service),
             Row::Outages(outages) => RowRef::Outages(outages),
             Row::Webhook(webhook) => RowRef::Webhook(webhook),
+            Row::Budget(agent, mandate, decided, posted) => {
+                RowRef::Budget(*agent, mandate, *decided, *posted)
+            }
             Row::Claim(payment, claim) => RowRef::Claim(*payment, claim),
         }
     }
@@ -66,7 +73,13 @@ impl Row {
 /// beyond.
 pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
     match row {
-        RowRef::Wallet(id, wallet) => out.archive(kind::ROW_WALLET, &wallet_row(id, &wallet)),
+        RowRef::Wallet(id, wallet) => match wallet.policy {
+            None => out.archive(kind::ROW_WALLET, &wallet_row(id, &wallet)),
+            Some(mandate) => {
+                let (wallet, mandate) = (wallet_row(id, &wallet), policies::mandate_row(mandate));
+                out.archive(kind::ROW_WALLET_POLICY, &WalletPolicyRow { wallet, mandate });
+            }
+        },
         RowRef::Agent(agent) => out.archive(kind::ROW_AGENT, &agent_row(agent)),
         RowRef::Totals(totals, position) => out.archive(kind::ROW_TOTALS, &totals_row(totals, position)),
         RowRef::Spilled(position) => out.archive(kind::ROW_SPILLED, &SpilledRow { below: position.get() }),
@@ -74,6 +87,9 @@ pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
         RowRef::Service(service) => out.archive(kind::ROW_SERVICE, &services::service_row(service)),
         RowRef::Outages(outages) => out.archive(kind::ROW_OUTAGES, &services::outages_row(outages)),
         RowRef::Webhook(webhook) => out.archive(kind::ROW_WEBHOOK, &webhooks::webhook_row(webhook)),
+        RowRef::Budget(agent, mandate, decided, posted) => {
+            out.archive(kind::ROW_BUDGET, &policies::budget_row(agent, mandate, decided, posted));
+        }
         RowRef::Claim(payment, claim) => out.archive(kind::ROW_CLAIM, &claims::claim_row(payment, claim)),
     }
 }
@@ -82,7 +98,16 @@ pub fn encode_row(row: RowRef<'_>, out: &mut Scratch) {
 pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
     let (byte, archive) = kind::split(payload)?;
     match byte {
-        kind::ROW_WALLET => wallet(access(byte, archive)?),
+        kind::ROW_WALLET => {
+            let (id, wallet) = wallet(byte, access(byte, archive)?)?;
+            Ok(Row::Wallet(id, wallet))
+        }
+        kind::ROW_WALLET_POLICY => {
+            let row: &ArchivedWalletPolicyRow<'_> = access(byte, archive)?;
+            let (id, mut wallet) = wallet(byte, &row.wallet)?;
+            wallet.policy = Some(Box::new(policies::mandate(byte, &row.mandate)?));
+            Ok(Row::Wallet(id, wallet))
+        }
         kind::ROW_AGENT => agent(access(byte, archive)?),
         kind::ROW_TOTALS => totals(access(byte, archive)?),
         kind::ROW_SPILLED => {
@@ -98,6 +123,10 @@ pub fn decode_row(payload: &[u8]) -> Result<Row, Error> {
         kind::ROW_OUTAGES => services::outages(byte, access(byte, archive)?).map(Row::Outages),
         kind::ROW_WEBHOOK => {
             webhooks::webhook(byte, access(byte, archive)?).map(|webhook| Row::Webhook(Box::new(webhook)))
+        }
+        kind::ROW_BUDGET => {
+            let (agent, mandate, decided, posted) = policies::budget(byte, access(byte, archive)?)?;
+            Ok(Row::Budget(agent, Box::new(mandate), decided, posted))
         }
         kind::ROW_CLAIM => {
             claims::claim(byte, access(byte, archive)?).map(|(payment, claim)| Row::Claim(payment, claim))
@@ -122,6 +151,13 @@ struct WalletRow<'a> {
     decided: u64,
     posted: u64,
     keys: KeysRow,
+}
+
+/// The row of a wallet that has a policy.
+#[derive(Archive, Serialize)]
+struct WalletPolicyRow<'a> {
+    wallet: WalletRow<'a>,
+    mandate: MandateRow<'a>,
 }
 
 #[derive(Archive, Serialize)]
@@ -201,11 +237,11 @@ fn wallet_row<'a>(id: WalletId, wallet: &WalletFields<'a>) -> WalletRow<'a> {
     }
 }
 
-fn wallet(row: &ArchivedWalletRow<'_>) -> Result<Row, Error> {
+fn wallet(kind: u8, row: &ArchivedWalletRow<'_>) -> Result<(WalletId, Wallet), Error> {
     let id = WalletId::from_raw(row.id.to_native());
     let wallet = Wallet {
         agent: AgentId::from_raw(row.agent.to_native()),
-        currency: check::currency(kind::ROW_WALLET, row.currency)?,
+        currency: check::currency(kind, row.currency)?,
         status: decode::status(&row.status),
         label: decode::text(&row.label),
         available: Amount::from_nanos(row.available.to_native()),
@@ -215,15 +251,16 @@ fn wallet(row: &ArchivedWalletRow<'_>) -> Result<Row, Error> {
         created_at: Timestamp::from_millis(row.created_at.to_native()),
         decided: Position::new(row.decided.to_native()),
         posted: Position::new(row.posted.to_native()),
-        keys: keys(kind::ROW_WALLET, &row.keys)?,
+        keys: keys(kind, &row.keys)?,
+        policy: None,
     };
     let bounded =
         [wallet.available, wallet.held, wallet.disputed, wallet.faucet_drawn].into_iter().all(in_supply);
     let reserved = [wallet.held, wallet.disputed, wallet.faucet_drawn];
     if !bounded || reserved.into_iter().any(Amount::is_negative) {
-        return Err(Error::Impossible { kind: kind::ROW_WALLET, what: "balance" });
+        return Err(Error::Impossible { kind, what: "balance" });
     }
-    Ok(Row::Wallet(id, wallet))
+    Ok((id, wallet))
 }
 
 /// Sums of what is within the supply bound cannot overflow.

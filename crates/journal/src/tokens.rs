@@ -311,6 +311,8 @@ pub(crate) fn hold_end(currency: Currency, record: &ArchivedTokenEndedRecord) ->
         amount: Amount::from_nanos(record.terms.amount.to_native()),
         fee: Amount::from_nanos(record.fee.to_native()),
         settled: matches!(record.end, ArchivedEndRecord::Settled),
+        reserved: Position::new(record.token.to_native()),
+        reserved_at: Timestamp::from_millis(record.terms.reserved_at.to_native()),
     }
 }
 

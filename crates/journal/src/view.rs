@@ -4,8 +4,8 @@
 //! the ledger said when it decided: both post through [`ledger::Transfer`] and hash keys with [`ledger::KeyHash`].
 
 use ledger::{
-    Account, AgentId, Amount, CallTerms, Change, ClaimChange, Currency, Fact, KeyHash, KeyScope, Position,
-    Posting, ServiceId, SystemAccount, Timestamp, Transfer, WalletId,
+    Account, AgentId, Amount, CallTerms, Change, ClaimChange, Currency, Fact, KeyHash, KeyScope,
+    PolicyChanged, Position, Posting, ServiceId, Spending, SystemAccount, Timestamp, Transfer, WalletId,
 };
 
 use crate::archive::access;
@@ -13,6 +13,7 @@ use crate::claims::{
     ArchivedDisputeMovedRecord, ArchivedDisputeOpenedRecord, ArchivedEvidenceAddedRecord,
     ArchivedRefundRecord,
 };
+use crate::policies::{ArchivedAgentPolicyChangedRecord, ArchivedPolicyChangedRecord};
 use crate::records::{
     ArchivedAgentCreatedRecord, ArchivedFundingRecord, ArchivedItemRecord, ArchivedKeyAddedRecord,
     ArchivedKeyRevokedRecord, ArchivedKeyUseRecord, ArchivedKeysRotatedRecord, ArchivedPayeeRecord,
@@ -22,7 +23,7 @@ use crate::records::{
 use crate::services::{ArchivedClockRecord, ArchivedServiceChangedRecord, ArchivedTrustChangedRecord};
 use crate::tokens::{ArchivedTokenEndedRecord, ArchivedTokenReservedRecord, ArchivedTokenSteppedRecord};
 use crate::webhooks::ArchivedWebhookChangedRecord;
-use crate::{Error, Kind, check, claims, decode, kind, services, tokens, webhooks};
+use crate::{Error, Kind, check, claims, decode, kind, policies, services, tokens, webhooks};
 
 /// A checked record, borrowed from its payload.
 #[derive(Copy, Clone)]
@@ -48,6 +49,8 @@ enum Body<'a> {
     TrustChanged(&'a ArchivedTrustChangedRecord),
     Clock(&'a ArchivedClockRecord),
     WebhookChanged(&'a ArchivedWebhookChangedRecord<'a>),
+    PolicyChanged(&'a ArchivedPolicyChangedRecord<'a>),
+    AgentPolicyChanged(&'a ArchivedAgentPolicyChangedRecord<'a>),
     Refund(Currency, &'a ArchivedRefundRecord<'a>),
     DisputeOpened(Currency, &'a ArchivedDisputeOpenedRecord<'a>),
     EvidenceAdded(Currency, &'a ArchivedEvidenceAddedRecord<'a>),
@@ -63,6 +66,8 @@ pub enum Owner {
     /// The token whose reservation is the record there.
     Token(Position),
     Service(ServiceId),
+    /// The budget of this agent.
+    Budget(AgentId),
     /// The partition's clock.
     Clock,
 }
@@ -140,6 +145,16 @@ pub fn view(payload: &[u8]) -> Result<View<'_>, Error> {
             webhooks::check_changed(record)?;
             Body::WebhookChanged(record)
         }
+        Kind::PolicyChanged => {
+            let record = access(byte, archive)?;
+            policies::check_changed(record)?;
+            Body::PolicyChanged(record)
+        }
+        Kind::AgentPolicyChanged => {
+            let record = access(byte, archive)?;
+            policies::check_agent_changed(record)?;
+            Body::AgentPolicyChanged(record)
+        }
         Kind::Refund => {
             let record = access(byte, archive)?;
             Body::Refund(claims::check_refund(record)?, record)
@@ -179,6 +194,8 @@ impl View<'_> {
             Body::TrustChanged(_) => Kind::TrustChanged,
             Body::Clock(_) => Kind::Clock,
             Body::WebhookChanged(_) => Kind::WebhookChanged,
+            Body::PolicyChanged(_) => Kind::PolicyChanged,
+            Body::AgentPolicyChanged(_) => Kind::AgentPolicyChanged,
             Body::Refund(..) => Kind::Refund,
             Body::DisputeOpened(..) => Kind::DisputeOpened,
             Body::EvidenceAdded(..) => Kind::EvidenceAdded,
@@ -206,6 +223,8 @@ impl View<'_> {
             Body::TrustChanged(record) => Owner::Service(ServiceId::from_raw(record.service.to_native())),
             Body::Clock(_) => Owner::Clock,
             Body::WebhookChanged(record) => agent(record.agent.to_native()),
+            Body::PolicyChanged(record) => wallet(record.wallet.to_native()),
+            Body::AgentPolicyChanged(record) => Owner::Budget(AgentId::from_raw(record.agent.to_native())),
             Body::Refund(_, record) => Owner::Wallet(claims::owner(&record.terms)),
             Body::DisputeOpened(_, record) => Owner::Wallet(claims::owner(&record.terms)),
             Body::EvidenceAdded(_, record) => Owner::Wallet(claims::owner(&record.terms)),
@@ -232,6 +251,8 @@ impl View<'_> {
             Body::TrustChanged(record) => record.at.to_native(),
             Body::Clock(record) => return services::clock(record).at(),
             Body::WebhookChanged(record) => record.at.to_native(),
+            Body::PolicyChanged(record) => record.at.to_native(),
+            Body::AgentPolicyChanged(record) => record.at.to_native(),
             Body::Refund(_, record) => record.at.to_native(),
             Body::DisputeOpened(_, record) => record.at.to_native(),
             Body::EvidenceAdded(_, record) => record.at.to_native(),
@@ -281,10 +302,12 @@ impl View<'_> {
                 let amount = Amount::from_nanos(record.terms.amount.to_native());
                 Some(Change { available: amount.negated(), held: amount, ..Change::default() })
             }
+            Body::PolicyChanged(_) => Some(Change::default()),
             Body::Refund(..) | Body::DisputeOpened(..) | Body::EvidenceAdded(..) | Body::DisputeMoved(..) => {
                 self.claim_change().map(|change| change.change())
             }
-            Body::AgentCreated(_)
+            Body::AgentPolicyChanged(_)
+            | Body::AgentCreated(_)
             | Body::WalletOpened(_)
             | Body::KeyAdded(_)
             | Body::KeyRevoked(_)
@@ -296,6 +319,31 @@ impl View<'_> {
             | Body::Clock(_)
             | Body::WebhookChanged(_) => None,
         }
+    }
+
+    /// What the record uses of its wallet's policy; `None` for what is no spending. Walks the items of a batch, so it is
+    /// asked where there is a policy.
+    pub fn spending(&self) -> Option<Spending> {
+        let of = |transfer: &Transfer| Spending { amount: transfer.total_debited(), payments: 1 };
+        match self.body {
+            Body::Payment(currency, record) => Some(of(&payment_transfer(currency, record))),
+            Body::PaymentBatch(currency, record) => {
+                let mut sum = ledger::AT_ONCE;
+                for_each_transfer(currency, record, |transfer| sum = sum.and(of(&transfer)));
+                Some(sum)
+            }
+            Body::TokenReserved(_, record) => {
+                let amount = Amount::from_nanos(record.terms.amount.to_native());
+                Some(Spending { amount, payments: 1 })
+            }
+            _ => None,
+        }
+    }
+
+    /// The change of a wallet's policy that the record is.
+    pub fn policy_changed(&self) -> Option<PolicyChanged> {
+        let Body::PolicyChanged(record) = self.body else { return None };
+        Some(policies::changed(record).expect("a policy was checked with its record"))
     }
 
     /// Every posting whose account is not the owner wallet, in the order of items.
@@ -315,6 +363,8 @@ impl View<'_> {
                 claims::moved_change(currency, record).for_each_foreign(f)
             }
             Body::StatusChange(_)
+            | Body::PolicyChanged(_)
+            | Body::AgentPolicyChanged(_)
             | Body::TokenReserved(..)
             | Body::AgentCreated(_)
             | Body::WalletOpened(_)
@@ -362,6 +412,8 @@ impl View<'_> {
                 key_about(KeyScope::AddEvidence, claims::payment(&record.terms), &record.key, &mut f);
             }
             Body::StatusChange(_)
+            | Body::PolicyChanged(_)
+            | Body::AgentPolicyChanged(_)
             | Body::AgentCreated(_)
             | Body::KeyAdded(_)
             | Body::KeyRevoked(_)
@@ -394,6 +446,8 @@ impl View<'_> {
             Body::TrustChanged(record) => services::trust_changed(record).into(),
             Body::Clock(record) => services::clock(record).into(),
             Body::WebhookChanged(record) => webhooks::changed(record).into(),
+            Body::PolicyChanged(record) => policies::changed(record)?.into(),
+            Body::AgentPolicyChanged(record) => policies::agent_changed(record)?.into(),
             Body::Refund(currency, record) => claims::refund(currency, record).into(),
             Body::DisputeOpened(currency, record) => claims::opened(currency, record).into(),
             Body::EvidenceAdded(currency, record) => claims::evidence(currency, record).into(),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use crate::payment::{Terms, price};
 use crate::posting::Transfer;
 use crate::{
-    AgentId, Amount, Change, Currency, Decision, Denial, KeyHash, KeyPlace, KeyScope, KeyUse, KeyVerdict,
-    Parts, Payee, Payment, Posting, Rail, Rules, Timestamp, Wallet, WalletId,
+    AT_ONCE, AgentId, AgentTerms, Amount, Change, Currency, Decision, Denial, KeyHash, KeyPlace, KeyScope,
+    KeyUse, KeyVerdict, Parts, Payee, Payment, Posting, Rail, Rules, Spending, Timestamp, Wallet, WalletId,
 };
 
 /// Most items of one batch. Larger ones are refused where requests arrive.
@@ -24,12 +24,16 @@ pub struct BatchCommand {
     pub atomic: bool,
     /// Of the batch as a whole.
     pub key: Option<KeyUse>,
+    /// Where the payer's agent has a policy.
+    pub agent_terms: Option<Box<AgentTerms>>,
     pub at: Timestamp,
 }
 
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub struct BatchItem {
     pub payee: Payee,
+    /// Owner of the payee's wallet, found where the request arrived; policies may name it.
+    pub payee_agent: Option<AgentId>,
     pub amount: Amount,
     /// `None` means the wallet's own.
     pub currency: Option<Currency>,
@@ -98,6 +102,13 @@ impl PaymentBatch {
         Change { available: debit.negated(), ..Change::default() }
     }
 
+    /// What it uses of the payer's policy.
+    pub fn spending(&self) -> Spending {
+        self.transfers().fold(AT_ONCE, |sum, transfer| {
+            sum.and(Spending { amount: transfer.total_debited(), payments: 1 })
+        })
+    }
+
     /// Postings of every paid item, in order, each with its item's index.
     pub fn for_each_posting(&self, mut f: impl FnMut(Posting)) {
         self.transfers().for_each(|transfer| transfer.for_each_posting(&mut f));
@@ -164,8 +175,16 @@ pub fn decide_batch(wallet: &Wallet, command: BatchCommand, rules: &Rules) -> De
         KeyVerdict::Repeats(place) => return Decision::Replay(place),
         KeyVerdict::Conflicts => return Decision::Denied(Denial::KeyConflict),
     }
-    let mut running =
-        Running { wallet, rules, payer: command.payer, available: wallet.available, keys: BTreeMap::new() };
+    let mut running = Running {
+        wallet,
+        rules,
+        payer: command.payer,
+        at: wallet.time(command.at),
+        agent: command.agent_terms.as_deref(),
+        available: wallet.available,
+        spent: AT_ONCE,
+        keys: BTreeMap::new(),
+    };
     let mut items = Vec::with_capacity(command.items.len());
     for (index, item) in (0u32..).zip(command.items) {
         let outcome = running.decide_item(index, item);
@@ -179,7 +198,7 @@ pub fn decide_batch(wallet: &Wallet, command: BatchCommand, rules: &Rules) -> De
     let batch = PaymentBatch {
         payer: command.payer,
         currency: wallet.currency,
-        at: command.at,
+        at: running.at,
         atomic: command.atomic,
         key: command.key,
         held_after: wallet.held,
@@ -196,7 +215,12 @@ struct Running<'a> {
     wallet: &'a Wallet,
     rules: &'a Rules,
     payer: WalletId,
+    /// The wallet's time.
+    at: Timestamp,
+    agent: Option<&'a AgentTerms>,
     available: Amount,
+    /// By the items paid so far.
+    spent: Spending,
     /// Keys of the items paid so far: item and fingerprint.
     keys: BTreeMap<KeyHash, (u32, u64)>,
 }
@@ -224,15 +248,20 @@ impl Running<'_> {
         let terms = Terms {
             payer: self.payer,
             payee: &item.payee,
+            payee_agent: item.payee_agent,
             amount: item.amount,
             currency: item.currency,
             rail: item.rail,
+            at: self.at,
+            agent: self.agent.map(|terms| (terms, index as usize)),
         };
-        let fee = match price(self.wallet, self.available, &terms, self.rules) {
+        let fee = match price(self.wallet, self.available, self.spent, &terms, self.rules) {
             Ok(fee) => fee,
             Err(denial) => return ItemOutcome::Denied(denial),
         };
-        self.available = self.available.minus(item.amount.plus(fee));
+        let debited = item.amount.plus(fee);
+        self.available = self.available.minus(debited);
+        self.spent = self.spent.and(Spending { amount: debited, payments: 1 });
         if let Some((hash, fingerprint)) = key {
             self.keys.insert(hash, (index, fingerprint));
         }

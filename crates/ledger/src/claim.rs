@@ -186,6 +186,8 @@ pub struct Dispute {
     pub evidence_bytes: u32,
 }
 
+const _: () = assert!(size_of::<Dispute>() <= 48);
+
 impl Claim {
     /// A claim about which no record has said anything yet.
     pub fn new(terms: &ClaimTerms) -> Claim {

@@ -3,7 +3,9 @@
 //! A denial is a value and an answer, not an error: nothing went wrong. When several reasons apply, the first one in
 //! this list is given, so that equal states give equal answers.
 
-use crate::{Amount, Currency, DisputeId, DisputeStatus, Rail, Timestamp, TokenStatus, WalletStatus};
+use crate::{
+    Amount, Currency, DisputeId, DisputeStatus, PolicyDenial, Rail, Timestamp, TokenStatus, WalletStatus,
+};
 
 /// Reasons in order of precedence: the first that applies is the answer.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -64,6 +66,8 @@ pub enum Denial {
         used: Amount,
         needed: Amount,
     },
+    /// A spending policy says no; its own rules have an order too.
+    Policy(Box<PolicyDenial>),
     /// `needed` is the amount with its fee.
     InsufficientBalance {
         available: Amount,
@@ -161,6 +165,7 @@ impl Denial {
             Denial::AmountNotPositive => "amount_not_positive",
             Denial::AmountTooLarge => "amount_too_large",
             Denial::FaucetCap { .. } => "faucet_cap",
+            Denial::Policy(_) => "policy",
             Denial::InsufficientBalance { .. } => "insufficient_balance",
             Denial::AtomicBatch { .. } => "atomic_batch",
             Denial::MixedPayers => "mixed_payers",
@@ -204,6 +209,7 @@ impl Denial {
             | Denial::InsufficientBalance { .. }
             | Denial::TooManyOpenTokens { .. }
             | Denial::NoRoomForTokens => true,
+            Denial::Policy(denial) => denial.reset_at.is_some(),
             Denial::AtomicBatch { because, .. } => because.retry_can_help(),
             Denial::UnknownWallet
             | Denial::KeyConflict

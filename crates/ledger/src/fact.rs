@@ -1,14 +1,15 @@
 //! Facts: everything that a record can say.
 
 use crate::{
-    AgentCreated, AgentFact, Change, ClaimChange, ClockFact, DisputeMoved, DisputeOpened, EvidenceAdded,
-    Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment, PaymentBatch, Posting, Refund,
-    ServiceChanged, StatusChange, Timestamp, TokenEnded, TokenFact, TokenReserved, TokenStepped,
-    TrustChanged, WalletOpened, WebhookChanged,
+    AgentCreated, AgentFact, AgentPolicyChanged, Change, ClaimChange, ClockFact, DisputeMoved, DisputeOpened,
+    EvidenceAdded, Funding, KeyAdded, KeyHash, KeyRevoked, KeysRotated, Payment, PaymentBatch, PolicyChanged,
+    Posting, Refund, ServiceChanged, Spending, StatusChange, Timestamp, TokenEnded, TokenFact, TokenReserved,
+    TokenStepped, TrustChanged, WalletOpened, WebhookChanged,
 };
 
-/// One decision that was taken. Funding, payments, refunds, disputes, reservations and status changes belong to the
-/// wallet that decided them, steps and ends to their token, services to their actor, times to the clock, the others to the directory.
+/// One decision that was taken. Funding, payments, refunds, disputes, reservations, changes of status and of policy
+/// belong to the wallet that decided them, steps and ends to their token, services to their actor, times to the clock, policies of
+/// agents to their budget, the others to the directory.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub enum Fact {
     AgentCreated(AgentCreated),
@@ -27,6 +28,8 @@ pub enum Fact {
     TrustChanged(TrustChanged),
     Clock(ClockFact),
     WebhookChanged(WebhookChanged),
+    PolicyChanged(PolicyChanged),
+    AgentPolicyChanged(AgentPolicyChanged),
     Refund(Refund),
     DisputeOpened(DisputeOpened),
     EvidenceAdded(EvidenceAdded),
@@ -53,6 +56,8 @@ impl Fact {
             Fact::TrustChanged(fact) => fact.at,
             Fact::Clock(fact) => fact.at(),
             Fact::WebhookChanged(fact) => fact.at,
+            Fact::PolicyChanged(fact) => fact.at,
+            Fact::AgentPolicyChanged(fact) => fact.at,
             Fact::Refund(fact) => fact.at,
             Fact::DisputeOpened(fact) => fact.at,
             Fact::EvidenceAdded(fact) => fact.at,
@@ -68,10 +73,12 @@ impl Fact {
             Fact::PaymentBatch(fact) => Some(fact.change()),
             Fact::StatusChange(fact) => Some(fact.change()),
             Fact::TokenReserved(fact) => Some(fact.change()),
+            Fact::PolicyChanged(_) => Some(Change::default()),
             Fact::Refund(_) | Fact::DisputeOpened(_) | Fact::EvidenceAdded(_) | Fact::DisputeMoved(_) => {
                 self.claim_change().map(|change| change.change())
             }
-            Fact::AgentCreated(_)
+            Fact::AgentPolicyChanged(_)
+            | Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
             | Fact::KeyAdded(_)
             | Fact::KeyRevoked(_)
@@ -82,6 +89,16 @@ impl Fact {
             | Fact::TrustChanged(_)
             | Fact::Clock(_)
             | Fact::WebhookChanged(_) => None,
+        }
+    }
+
+    /// What it uses of its wallet's policy; `None` for what is no spending.
+    pub fn spending(&self) -> Option<Spending> {
+        match self {
+            Fact::Payment(fact) => Some(fact.spending()),
+            Fact::PaymentBatch(fact) => Some(fact.spending()),
+            Fact::TokenReserved(fact) => Some(fact.spending()),
+            _ => None,
         }
     }
 
@@ -107,6 +124,8 @@ impl Fact {
             Fact::DisputeOpened(fact) => fact.for_each_posting(f),
             Fact::DisputeMoved(fact) => fact.for_each_posting(f),
             Fact::StatusChange(_)
+            | Fact::PolicyChanged(_)
+            | Fact::AgentPolicyChanged(_)
             | Fact::AgentCreated(_)
             | Fact::WalletOpened(_)
             | Fact::KeyAdded(_)
@@ -135,6 +154,8 @@ impl Fact {
             Fact::DisputeOpened(fact) => fact.for_each_key(f),
             Fact::EvidenceAdded(fact) => fact.for_each_key(f),
             Fact::StatusChange(_)
+            | Fact::PolicyChanged(_)
+            | Fact::AgentPolicyChanged(_)
             | Fact::AgentCreated(_)
             | Fact::KeyAdded(_)
             | Fact::KeyRevoked(_)
@@ -178,7 +199,9 @@ from!(
     Refund,
     DisputeOpened,
     EvidenceAdded,
-    DisputeMoved
+    DisputeMoved,
+    PolicyChanged,
+    AgentPolicyChanged
 );
 
 impl From<ClockFact> for Fact {

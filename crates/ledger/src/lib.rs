@@ -24,6 +24,7 @@ mod idempotency;
 mod ids;
 mod outage;
 mod payment;
+mod policy;
 mod posting;
 mod rail;
 mod rules;
@@ -64,6 +65,13 @@ pub use ids::{
 };
 pub use outage::{ClockFact, Outage, OutageCause, Outages};
 pub use payment::{PayCommand, Payee, Payment, decide_payment};
+pub use policy::{
+    AT_ONCE, ActiveHours, AgentPolicyChanged, AgentTerms, BUCKETS_MAX, Bucket, CountLimit, DAY_MINUTES,
+    Mandate, Measure, POLICY_CATEGORIES_MAX, POLICY_HOURS_MAX, POLICY_RECIPIENTS_MAX, POLICY_TEXT_BYTES_MAX,
+    POLICY_WINDOWS_MAX, Policy, PolicyChanged, PolicyDenial, PolicyError, PolicyFigures, PolicyRule,
+    PolicyScope, Recipient, Release, Remaining, Span, Spend, SpendLimit, Spending, Target, Usage, Used,
+    Window, decide_policy,
+};
 pub use posting::{Account, Balance, HoldEnd, Posting, SystemAccount, Totals, Transfer, assert_balanced};
 pub use rail::{Rail, RailSet};
 pub use rules::{Rules, RulesError};

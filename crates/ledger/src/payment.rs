@@ -2,8 +2,9 @@
 
 use crate::posting::Transfer;
 use crate::{
-    Account, AgentId, Amount, Change, Currency, Decision, Denial, KeyHash, KeyScope, KeyUse, KeyVerdict,
-    Parts, Posting, Rail, Rules, SystemAccount, Timestamp, Wallet, WalletId, WalletStatus,
+    AT_ONCE, Account, AgentId, AgentTerms, Amount, Change, Currency, Decision, Denial, KeyHash, KeyScope,
+    KeyUse, KeyVerdict, Parts, Posting, Rail, Rules, Spend, Spending, SystemAccount, Target, Timestamp,
+    Wallet, WalletId, WalletStatus,
 };
 
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -30,6 +31,8 @@ pub struct PayCommand {
     pub caller: AgentId,
     pub payer: WalletId,
     pub payee: Payee,
+    /// Owner of the payee's wallet, found where the request arrived; policies may name it.
+    pub payee_agent: Option<AgentId>,
     /// Before the fee.
     pub amount: Amount,
     /// `None` means the wallet's own.
@@ -39,6 +42,8 @@ pub struct PayCommand {
     /// A JSON object as it was sent.
     pub metadata: Option<Box<str>>,
     pub key: Option<KeyUse>,
+    /// Where the payer's agent has a policy.
+    pub agent_terms: Option<Box<AgentTerms>>,
     /// Arrival of the request.
     pub at: Timestamp,
 }
@@ -69,6 +74,11 @@ impl Payment {
     /// The payer's side.
     pub fn change(&self) -> Change {
         Change { available: self.total_debited().negated(), ..Change::default() }
+    }
+
+    /// What it uses of the payer's policy.
+    pub fn spending(&self) -> Spending {
+        Spending { amount: self.total_debited(), payments: 1 }
     }
 
     pub fn for_each_posting(&self, f: impl FnMut(Posting)) {
@@ -104,14 +114,18 @@ pub fn decide_payment(wallet: &Wallet, command: PayCommand, rules: &Rules) -> De
         KeyVerdict::Repeats(place) => return Decision::Replay(place),
         KeyVerdict::Conflicts => return Decision::Denied(Denial::KeyConflict),
     }
+    let at = wallet.time(command.at);
     let terms = Terms {
         payer: command.payer,
         payee: &command.payee,
+        payee_agent: command.payee_agent,
         amount: command.amount,
         currency: command.currency,
         rail: command.rail,
+        at,
+        agent: command.agent_terms.as_deref().map(|terms| (terms, 0)),
     };
-    let fee = match price(wallet, wallet.available, &terms, rules) {
+    let fee = match price(wallet, wallet.available, AT_ONCE, &terms, rules) {
         Ok(fee) => fee,
         Err(denial) => return Decision::Denied(denial),
     };
@@ -127,7 +141,7 @@ pub fn decide_payment(wallet: &Wallet, command: PayCommand, rules: &Rules) -> De
         description: command.description,
         metadata: command.metadata,
         key: command.key,
-        at: command.at,
+        at,
         balance_after: Parts { available, held: wallet.held },
     })
 }
@@ -136,16 +150,22 @@ pub fn decide_payment(wallet: &Wallet, command: PayCommand, rules: &Rules) -> De
 pub(crate) struct Terms<'a> {
     pub(crate) payer: WalletId,
     pub(crate) payee: &'a Payee,
+    pub(crate) payee_agent: Option<AgentId>,
     pub(crate) amount: Amount,
     pub(crate) currency: Option<Currency>,
     pub(crate) rail: Rail,
+    /// The wallet's time.
+    pub(crate) at: Timestamp,
+    /// What the agent's policy says, and the place of the item there.
+    pub(crate) agent: Option<(&'a AgentTerms, usize)>,
 }
 
 /// The fee at which `terms` pass against `available`, or the first reason why they do not.
-/// `available` is an argument of its own because the items of a batch draw on what earlier items left.
+/// `available` and `at_once` are arguments of their own because the items of a batch draw on what earlier items left.
 pub(crate) fn price(
     wallet: &Wallet,
     available: Amount,
+    at_once: Spending,
     terms: &Terms<'_>,
     rules: &Rules,
 ) -> Result<Amount, Denial> {
@@ -173,6 +193,16 @@ pub(crate) fn price(
     }
     let fee = rules.fees.fee(terms.rail, terms.amount).ok_or(Denial::AmountTooLarge)?;
     let needed = terms.amount.checked_add(fee).ok_or(Denial::AmountTooLarge)?;
+    let spend = || Spend {
+        at: terms.at,
+        needed,
+        rail: terms.rail,
+        target: Target::payee(terms.payee, terms.payee_agent),
+        category: None,
+    };
+    if let Some(denial) = wallet.policy_refuses(spend, at_once, terms.agent) {
+        return Err(denial);
+    }
     if needed > available {
         return Err(Denial::InsufficientBalance { available, held: wallet.held, needed });
     }

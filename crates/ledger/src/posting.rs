@@ -1,6 +1,6 @@
 //! Postings: how one record changes accounts, and the proof that it moves money without making any.
 
-use crate::{Amount, Currency, WalletId};
+use crate::{Amount, Currency, Position, Release, Timestamp, WalletId};
 
 /// Accounts that are no wallet: totals per currency, kept by the commit stream.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
@@ -49,6 +49,8 @@ pub struct Posting {
     pub disputed: Amount,
     /// Index of the item within the record that it belongs to; 0 for a record of one item.
     pub item: u32,
+    /// The hold whose funds go back with it; its use of a policy goes back too.
+    pub release: Option<Release>,
 }
 
 /// The money of one payment as plain numbers. The live path and the walk over recorded bytes both post through it.
@@ -66,7 +68,7 @@ pub struct Transfer {
 impl Posting {
     /// A change of what the account may spend.
     pub fn spendable(account: Account, currency: Currency, delta: Amount, item: u32) -> Posting {
-        Posting { account, currency, delta, held: Amount::ZERO, disputed: Amount::ZERO, item }
+        Posting { account, currency, delta, held: Amount::ZERO, disputed: Amount::ZERO, item, release: None }
     }
 
     /// What the account has more, spendable or not.
@@ -103,6 +105,9 @@ pub struct HoldEnd {
     /// Part of the amount that the platform keeps from the provider; zero unless settled.
     pub fee: Amount,
     pub settled: bool,
+    /// The reservation.
+    pub reserved: Position,
+    pub reserved_at: Timestamp,
 }
 
 impl HoldEnd {
@@ -116,6 +121,11 @@ impl HoldEnd {
             held: self.amount.negated(),
             disputed: Amount::ZERO,
             item: 0,
+            release: (!self.settled).then_some(Release {
+                reserved: self.reserved,
+                reserved_at: self.reserved_at,
+                amount: self.amount,
+            }),
         });
         if !self.settled {
             return;
@@ -252,7 +262,9 @@ mod tests {
     fn a_hold_ends_with_the_provider_paid_or_the_payer_made_whole() {
         let (payer, payee) = (WalletId::from_raw(1), WalletId::from_raw(2));
         let (amount, fee) = (Amount::from_nanos(500), Amount::from_nanos(3));
-        let settled = HoldEnd { payer, payee, currency: Currency::USD, amount, fee, settled: true };
+        let (reserved, reserved_at) = (Position::new(7), Timestamp::from_millis(9));
+        let (currency, settled) = (Currency::USD, true);
+        let settled = HoldEnd { payer, payee, currency, amount, fee, settled, reserved, reserved_at };
         let listed = |end: HoldEnd| {
             let mut postings = Vec::new();
             end.for_each_posting(|p| postings.push((p.account, p.delta.nanos(), p.held.nanos())));
@@ -265,7 +277,15 @@ mod tests {
         let free = HoldEnd { fee: Amount::ZERO, ..settled };
         assert_eq!(listed(free), [(payer, 0, -500), (payee, 500, 0)]);
         assert_eq!(listed(HoldEnd { fee: amount, ..settled }), [(payer, 0, -500), (fees, 500, 0)]);
-        assert_eq!(listed(HoldEnd { settled: false, ..free }), [(payer, 500, -500)]);
+        let unsettled = HoldEnd { settled: false, ..free };
+        assert_eq!(listed(unsettled), [(payer, 500, -500)]);
+        let releases = |end: HoldEnd| {
+            let mut releases = Vec::new();
+            end.for_each_posting(|posting| releases.extend(posting.release));
+            releases
+        };
+        assert_eq!(releases(settled), [], "what was paid stays used");
+        assert_eq!(releases(unsettled), [Release { reserved, reserved_at, amount }]);
     }
 
     #[test]

@@ -5,7 +5,10 @@
 //! and what others posted to it ([`Wallet::credit`], position `posted`). Their mixture has no order, and needs none:
 //! sums commute, a debit is decided against credits already delivered, and a credit cannot fail.
 
-use crate::{AgentId, Amount, Currency, IdempotencyKeys, Position, Timestamp};
+use crate::{
+    AgentId, AgentTerms, Amount, Currency, Denial, IdempotencyKeys, Mandate, Policy, PolicyScope, Position,
+    Release, Spend, Spending, Timestamp,
+};
 
 mod resting;
 
@@ -53,6 +56,8 @@ pub struct Wallet {
     /// Position of the last posting of others that was delivered.
     pub posted: Position,
     pub keys: IdempotencyKeys,
+    /// What it may spend, and what was used of that.
+    pub policy: Option<Box<Mandate>>,
 }
 
 const _: () = assert!(size_of::<Wallet>() <= 192);
@@ -72,6 +77,7 @@ pub struct WalletFields<'a> {
     pub decided: Position,
     pub posted: Position,
     pub keys: &'a IdempotencyKeys,
+    pub policy: Option<&'a Mandate>,
 }
 
 impl WalletFields<'_> {
@@ -122,6 +128,7 @@ impl Wallet {
             decided: position,
             posted: position,
             keys: IdempotencyKeys::default(),
+            policy: None,
         }
     }
 
@@ -140,6 +147,7 @@ impl Wallet {
             decided: self.decided,
             posted: self.posted,
             keys: &self.keys,
+            policy: self.policy.as_deref(),
         }
     }
 
@@ -179,6 +187,48 @@ impl Wallet {
     /// replay for positions above `posted`. Panics when it is out of order.
     pub fn credit(&mut self, delta: Amount, position: Position) {
         self.post(delta, Amount::ZERO, position);
+    }
+
+    /// The time at which a command that arrived at `at` is decided. Where uses are counted time does not run backwards.
+    pub fn time(&self, at: Timestamp) -> Timestamp {
+        self.policy.as_ref().map_or(at, |mandate| mandate.time(at))
+    }
+
+    /// Why its policy refuses a spending, after `at_once` was decided together with it, or then the agent's, whose terms
+    /// come with the item's place in them.
+    pub(crate) fn policy_refuses<'a>(
+        &self,
+        spend: impl FnOnce() -> Spend<'a>,
+        at_once: Spending,
+        agent: Option<(&AgentTerms, usize)>,
+    ) -> Option<Denial> {
+        if self.policy.is_none() && agent.is_none() {
+            return None;
+        }
+        let spend = spend();
+        let own = self.policy.as_ref().and_then(|own| own.refuses(PolicyScope::Wallet, &spend, at_once));
+        let denial = own.or_else(|| agent.and_then(|(terms, item)| terms.refuses(&spend, item)))?;
+        Some(Denial::Policy(Box::new(denial)))
+    }
+
+    /// Counts what an own record at `at` used of the policy. Goes with [`Self::apply`].
+    pub fn spend(&mut self, spending: Spending, at: Timestamp) {
+        if let Some(mandate) = &mut self.policy {
+            mandate.spent(spending, at);
+        }
+    }
+
+    /// Puts a policy into force that the own record at `position` has set. Goes with [`Self::apply`].
+    pub fn set_policy(&mut self, policy: Policy, at: Timestamp, position: Position) {
+        let before = self.policy.take().map(|mandate| *mandate);
+        self.policy = Mandate::set(before, policy, at, position).map(Box::new);
+    }
+
+    /// Gives back what a hold had used of the policy. Goes with [`Self::post`].
+    pub fn release(&mut self, release: Release) {
+        if let Some(mandate) = &mut self.policy {
+            mandate.released(release);
+        }
     }
 
     /// As [`Self::credit`], for a posting that also changes what is held: a token of this wallet has ended. Panics when

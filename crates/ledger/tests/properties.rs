@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use ledger::{
-    AgentId, Amount, Currency, FeeSchedule, IdSealer, IdempotencyKeys, KeyHash, KeyPlace, KeyScope,
-    PaymentId, Position, Rail, RecordAddress, RestingWallet, SealedKind, Timestamp, Wallet, WalletId,
-    WalletStatus,
+    AgentId, Amount, Change, Claim, ClaimTerms, Currency, Decision, DisputeMove, DisputeStatus, FeeSchedule,
+    IdSealer, IdempotencyKeys, KeyHash, KeyPlace, KeyScope, MoveDisputeCommand, OpenDisputeCommand, Party,
+    PaymentId, Position, Rail, RecordAddress, RefundCommand, RestingWallet, Rules, SealedKind, Timestamp,
+    Wallet, WalletId, WalletStatus, assert_balanced, decide_dispute_move, decide_open_dispute, decide_refund,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -48,6 +49,97 @@ fn texts_are_read_exactly_or_refused() {
         let digits = format!("{units}{decimals:0<9}");
         prop_assert!(digits.bytes().all(|byte| byte.is_ascii_digit()), "{}", text);
         prop_assert_eq!(digits.parse::<i128>().ok(), Some(amount.nanos()));
+        Ok(())
+    });
+}
+
+/// Whatever is asked in whatever order: money moves between payee and payer and nowhere else, no more goes back than was
+/// paid, nothing is set aside without an open dispute, and only a dispute leaves a debt.
+#[test]
+fn claims_move_what_was_paid_and_no_more() {
+    let step = prop_oneof![
+        4 => (0..40_i128).prop_map(|amount| (0_u8, amount)),
+        1 => Just((1, 0)),
+        1 => (0..4_i128).prop_map(|step| (2, step)),
+        1 => (0..60_i128).prop_map(|amount| (3, amount)),
+    ];
+    let stories = (0..150_i128, prop::collection::vec(step, 1..30));
+    check("claims_move", stories, |(available, steps)| {
+        let nanos = Amount::from_nanos;
+        let (payer, payee) = (WalletId::from_raw(1), WalletId::from_raw(2));
+        let terms = ClaimTerms {
+            payment: KeyPlace { lsn: 7, item: 0 },
+            payer,
+            payee: Some(payee),
+            currency: Currency::USD,
+            principal: nanos(100),
+        };
+        let at = Timestamp::from_millis(0);
+        let mut wallet = Wallet::open(AgentId::from_raw(1), Currency::USD, None, at, Position::new(1));
+        wallet.available = nanos(available);
+        let (mut claim, mut outside, mut position) = (Claim::new(&terms), Amount::ZERO, 10);
+        for (kind, number) in steps {
+            let id_of = |_| ledger::DisputeId::from_raw(0);
+            let change = match kind {
+                0 => {
+                    let amount = (number > 0).then(|| nanos(number));
+                    let command = RefundCommand { terms, amount, by: Party::Payee, key: None, at };
+                    match decide_refund(&wallet, Some(&claim), command, id_of) {
+                        Decision::Fact(fact) => fact.claim_change(),
+                        _ => continue,
+                    }
+                }
+                1 => {
+                    let command = OpenDisputeCommand {
+                        terms,
+                        paid_at: at,
+                        payer_agent: AgentId::from_raw(3),
+                        payee_agent: Some(wallet.agent),
+                        call: None,
+                        by: Party::Payer,
+                        reason: "r".into(),
+                        description: None,
+                        key: None,
+                        at,
+                    };
+                    match decide_open_dispute(&wallet, Some(&claim), command, &Rules::default(), id_of) {
+                        Decision::Fact(fact) => fact.claim_change(),
+                        _ => continue,
+                    }
+                }
+                2 => {
+                    let dispute = claim.dispute.as_ref().map_or(Position::ZERO, |dispute| dispute.opened);
+                    let step = DisputeMove::ALL[usize::try_from(number).expect("below four")];
+                    let by = Party::Payer;
+                    let command = MoveDisputeCommand { terms, dispute, step, by, call: None, note: None, at };
+                    match decide_dispute_move(Some(&claim), command) {
+                        Ok(Some(fact)) => fact.claim_change(),
+                        _ => continue,
+                    }
+                }
+                _ => {
+                    // Spent elsewhere, as far as it is there.
+                    let spent = nanos(number).min(wallet.available.max(Amount::ZERO));
+                    outside = outside.plus(spent);
+                    position += 1;
+                    let change = Change { available: spent.negated(), ..Change::default() };
+                    wallet.apply(&change, Position::new(position));
+                    continue;
+                }
+            };
+            position += 1;
+            assert_balanced(|f| change.for_each_posting(f));
+            wallet.apply(&change.change(), Position::new(position));
+            claim.apply(&change, Position::new(position));
+            let everything = wallet.total().plus(claim.refunded).plus(outside);
+            prop_assert_eq!(everything, nanos(available));
+            prop_assert!(claim.refunded <= terms.principal);
+            let set_aside = claim.dispute.as_ref().map_or(Amount::ZERO, |dispute| dispute.set_aside);
+            prop_assert_eq!(wallet.disputed, set_aside);
+            prop_assert!(set_aside.is_zero() || claim.open_dispute().is_some());
+            let may_owe = claim.dispute.as_ref().is_some_and(|d| d.status == DisputeStatus::ResolvedRefunded);
+            prop_assert!(may_owe || !wallet.available.is_negative());
+        }
         Ok(())
     });
 }
@@ -205,6 +297,7 @@ fn any_wallet() -> impl Strategy<Value = Wallet> {
                 decided: Position::new(decided),
                 posted: Position::new(posted),
                 keys,
+                policy: None,
             }
         },
     )

@@ -51,6 +51,7 @@ impl Tally {
             | Row::Service(_)
             | Row::Outages(_)
             | Row::Webhook(_)
+            | Row::Budget(..)
             | Row::Claim(..)
             | Row::Spilled(_) => {}
         }

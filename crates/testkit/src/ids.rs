@@ -71,19 +71,29 @@ impl Ids {
                     caller,
                     payer: wallet,
                     payee,
+                    payee_agent: None,
                     amount: Amount::from_nanos(item.amount),
                     currency: item.currency.map(code),
                     rail: rail(item.rail),
                     description: item.description.as_deref().map(Box::from),
                     metadata: None,
                     key: key_use(item.key.as_deref(), item.fingerprint()),
+                    agent_terms: None,
                     at,
                 }),
             },
             Action::Batch { items, atomic, key } => {
                 let items = items.iter().map(|item| self.batch_item(command.wallet, item)).collect();
                 let key = own_key(key);
-                LedgerCommand::Batch(BatchCommand { caller, payer: wallet, items, atomic: *atomic, key, at })
+                LedgerCommand::Batch(BatchCommand {
+                    caller,
+                    payer: wallet,
+                    items,
+                    atomic: *atomic,
+                    key,
+                    agent_terms: None,
+                    at,
+                })
             }
             Action::Freeze => LedgerCommand::Status { caller, wallet, wanted: WalletStatus::Frozen, at },
             Action::Unfreeze => LedgerCommand::Status { caller, wallet, wanted: WalletStatus::Active, at },
@@ -97,6 +107,7 @@ impl Ids {
         };
         BatchItem {
             payee,
+            payee_agent: None,
             amount: Amount::from_nanos(item.amount),
             currency: item.currency.map(code),
             rail: rail(item.rail),

@@ -1,4 +1,4 @@
-//! Tools for tests: a seeded workload, naive models of the ledger and of service calls, a checker, a manual clock.
+//! Tools for tests: a seeded workload, naive models of the ledger, of service calls and of claims, a checker, a manual clock.
 //!
 //! Role: tests only; no crate of the node depends on it outside of its tests.
 //! Independence: the model shares no rule, no arithmetic and no type of the `ledger` crate, so that an error there is
@@ -7,6 +7,7 @@
 
 mod calls;
 mod checker;
+mod claims;
 mod clock;
 mod command;
 mod ids;
@@ -16,6 +17,7 @@ mod workload;
 
 pub use calls::{CallOutcome, CallRules, CallStep, CallToken, Calls, Promise, Purse};
 pub use checker::{Reading, differences};
+pub use claims::{ClaimAction, ClaimOutcome, ClaimPurse, Claims, Disputed, PaidOnce, Voice};
 pub use clock::ManualClock;
 pub use command::{Action, Command, Item, Money, Payee, RAILS};
 pub use ids::{Ids, LedgerCommand};

@@ -5,6 +5,8 @@
 //! funded less what left to external parties and as fees. Where doubles are likely (after kills) or balances differ,
 //! the lists of payments are read too, and each idempotency key must be there exactly once.
 //!
+//! The load disputes nothing, so a balance below zero is a finding: only a dispute that ends with a refund leaves a debt.
+//!
 //! Non-goals: it does not look into the node's files; `agentpay check` does.
 
 mod inquiry;

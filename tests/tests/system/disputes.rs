@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use system_tests::http::{Request, Response};
-use system_tests::{ADMIN_TOKEN, Account, Authorized, Node};
+use system_tests::{ADMIN_TOKEN, Account, Authorized, Node, Receiver};
+
+use crate::webhooks::listen;
 
 /// A consumer with money and the merchant it has paid 10.
 struct Scene {
@@ -271,4 +273,53 @@ fn a_settled_call_is_disputed_and_its_provider_owes() {
         (&read(&payment)["status"], &read(&spent)["status"]),
         (&json!("refunded"), &json!("completed"))
     );
+}
+
+/// Both parties hear of it, each as the REST answers show it to them.
+#[test]
+fn webhooks_tell_of_refunds_and_disputes() {
+    let scene = Scene::new();
+    let (receiver, other) = (Receiver::start(), Receiver::start());
+    let events = r#"["payment.refunded","dispute.*"]"#;
+    let hook = listen(&scene.node, &scene.consumer, &receiver.url("/"), events);
+    listen(&scene.node, &scene.merchant, &other.url("/"), r#"["payment.refunded"]"#);
+    let (payer, payee) = (&scene.consumer.api_key, &scene.merchant.api_key);
+    scene.refund(payee, r#"{"amount":4}"#).expect(201);
+    let opened = json(&scene.open(payer).expect(201));
+    let id = opened["id"].as_str().expect("an id");
+    let add = Request::post(format!("/v1/disputes/{id}/evidence"), r#"{"type":"note","content":"secret"}"#);
+    scene.node.send(&add.bearer(payer)).expect(201);
+    let resolve = format!("/v1/ops/disputes/{id}/resolve");
+    scene.operator(&resolve, r#"{"outcome":"refunded","note":"seen"}"#).expect(200);
+    let received = receiver.wait_for(5);
+    assert!(received.iter().all(|one| one.signed_with(&hook.secret) == [true]));
+    // Different objects may overtake each other.
+    let of = |name: &str, number: usize| {
+        let mut found = received.iter().map(|one| one.document()).filter(|told| told.text("/type") == name);
+        found.nth(number).unwrap_or_else(|| panic!("{name} {number} is told of"))
+    };
+    let refund = of("payment.refunded", 0);
+    assert_eq!(
+        (refund.at("/data/status"), refund.at("/data/refund/amount")),
+        (&json!("partially_refunded"), &json!(4))
+    );
+    assert!(refund.at("/data").get("balance_after").is_some(), "the payer's own");
+    assert!(
+        refund.at("/data/refund").get("balance_after").is_none(),
+        "the payee's is not the payer's business"
+    );
+    let last = of("payment.refunded", 1);
+    assert_eq!(
+        (last.at("/data/status"), last.at("/data/refund/dispute_id")),
+        (&json!("refunded"), &json!(id))
+    );
+    assert_eq!(of("dispute.opened", 0).at("/data/amount"), &json!(6));
+    let evidence = of("dispute.evidence_added", 0);
+    assert_eq!(evidence.at("/data/evidence/type"), &json!("note"));
+    assert!(evidence.at("/data/evidence").get("content").is_none(), "evidence is read where it is asked for");
+    assert_eq!(of("dispute.resolved", 0).at("/data/resolution/note"), &json!("seen"));
+    let told = other.wait_for(2);
+    let paid_back = told[0].document();
+    assert_eq!(paid_back.at("/data/refund/balance_after/available"), &json!(6));
+    assert!(paid_back.at("/data").get("balance_after").is_none(), "the payer's is not the payee's business");
 }

@@ -14,6 +14,7 @@ mod journal;
 mod limits;
 mod operations;
 mod payments;
+mod policies;
 mod route_matrix;
 mod secrets;
 mod services;

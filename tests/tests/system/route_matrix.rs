@@ -86,6 +86,16 @@ const ROWS: &[Row] = &[
         Foreign::NotFound("AP-2002"),
     ),
     row(
+        "PUT /v1/agents/{agent_id}/policy",
+        |_, w| Request::new("PUT", w.agent_path("/policy")).json(r#"{"max_per_payment":1000}"#),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
+        "GET /v1/agents/{agent_id}/policy",
+        |_, w| Request::get(w.agent_path("/policy")),
+        Foreign::NotFound("AP-2002"),
+    ),
+    row(
         "DELETE /v1/agents/{agent_id}/keys/{key_id}",
         |node, w| Request::new("DELETE", w.agent_path(&format!("/keys/{}", w.new_key(node, "{}").1))),
         Foreign::NotFound("AP-2002"),
@@ -111,6 +121,21 @@ const ROWS: &[Row] = &[
     row(
         "POST /v1/wallets/{wallet_id}/unfreeze",
         |_, w| Request::post(w.wallet_path("/unfreeze"), "{}"),
+        Foreign::NotFound("AP-1001"),
+    ),
+    row(
+        "PUT /v1/wallets/{wallet_id}/policy",
+        |_, w| Request::new("PUT", w.wallet_path("/policy")).json(r#"{"max_per_payment":1000}"#),
+        Foreign::NotFound("AP-1001"),
+    ),
+    row(
+        "GET /v1/wallets/{wallet_id}/policy",
+        |_, w| Request::get(w.wallet_path("/policy")),
+        Foreign::NotFound("AP-1001"),
+    ),
+    row(
+        "POST /v1/policy/check",
+        |_, w| Request::post("/v1/policy/check", w.payment()),
         Foreign::NotFound("AP-1001"),
     ),
     row(
@@ -389,7 +414,8 @@ fn every_route_answers_every_credential_as_documented() {
     let mut failures = Vec::new();
     for (row, world) in ROWS.iter().zip(&worlds) {
         let listed = &listed[row.route];
-        let is_read = row.route.starts_with("GET ");
+        // Checking a payment moves nothing: it takes no more than reading.
+        let is_read = row.route.starts_with("GET ") || row.route == "POST /v1/policy/check";
         let before = world.agent.available(&node);
         for credential in CREDENTIALS {
             let request = world.authorise((row.request)(&node, world), credential, &strangers_key);

@@ -165,6 +165,7 @@ fn print(lsn: Lsn, payload: &[u8], output: Output) -> Result<(), Failure> {
             // A token's id is its sealed place; the key for that is not needed to look at the log.
             Owner::Token(reserved_at) => format!("token reserved at {reserved_at}"),
             Owner::Service(id) => id.to_string(),
+            Owner::Budget(agent) => format!("budget of {agent}"),
             Owner::Clock => "clock".to_owned(),
         },
         at: rfc3339(view.at()),

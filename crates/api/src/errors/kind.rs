@@ -1,6 +1,8 @@
 //! The closed list of outcomes of a request, and the one table that gives each its status, code, reason, retry advice,
 //! metric label, message and next actions.
 
+mod policy;
+
 use http::StatusCode;
 
 /// Every way in which a request can end without its result.
@@ -29,6 +31,15 @@ pub(crate) enum Kind {
     WrongState,
     LimitReached,
     FaucetCap,
+    PolicyExpired,
+    PolicyHours,
+    PolicyRail,
+    PolicyBlocked,
+    PolicyRecipient,
+    PolicyCategory,
+    PolicyMaxPerPayment,
+    PolicyLimit,
+    PolicyCount,
     SettlementNotConfigured,
     PriceAboveMaximum,
     AlreadyExists,
@@ -63,7 +74,7 @@ pub(crate) struct Row {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 46] = [
         Self::InvalidRequest,
         Self::MalformedHttp,
         Self::Unauthenticated,
@@ -86,6 +97,15 @@ impl Kind {
         Self::WrongState,
         Self::LimitReached,
         Self::FaucetCap,
+        Self::PolicyExpired,
+        Self::PolicyHours,
+        Self::PolicyRail,
+        Self::PolicyBlocked,
+        Self::PolicyRecipient,
+        Self::PolicyCategory,
+        Self::PolicyMaxPerPayment,
+        Self::PolicyLimit,
+        Self::PolicyCount,
         Self::SettlementNotConfigured,
         Self::PriceAboveMaximum,
         Self::AlreadyExists,
@@ -129,6 +149,15 @@ impl Kind {
             | Self::LimitReached
             | Self::FaucetCap
             | Self::SettlementNotConfigured => self.business_row(),
+            Self::PolicyExpired
+            | Self::PolicyHours
+            | Self::PolicyRail
+            | Self::PolicyBlocked
+            | Self::PolicyRecipient
+            | Self::PolicyCategory
+            | Self::PolicyMaxPerPayment
+            | Self::PolicyLimit
+            | Self::PolicyCount => self.policy_row(),
             Self::PriceAboveMaximum
             | Self::AlreadyExists
             | Self::TokenInvalid

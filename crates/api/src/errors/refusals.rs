@@ -1,7 +1,7 @@
 //! From what the ledger and the engine say no with, to what a caller is told.
 
 use engine::Refusal;
-use ledger::{Denial, PaymentState, WalletStatus};
+use ledger::{Amount, Denial, PaymentState, PolicyDenial, PolicyFigures, PolicyRule, WalletStatus};
 
 use super::{Detail, Kind, Problem, token_state};
 
@@ -81,6 +81,7 @@ impl From<Denial> for Problem {
                 .with_amount("limit", limit)
                 .with_amount("used", used)
                 .with_amount("needed", needed),
+            Denial::Policy(denial) => policy(&denial),
             Denial::InsufficientBalance { available, held, needed } => Self::new(Kind::InsufficientBalance)
                 .with_amount("available", available)
                 .with_amount("held", held)
@@ -192,6 +193,45 @@ impl From<Denial> for Problem {
     }
 }
 
+/// The rule that refused, with what it has counted.
+fn policy(denial: &PolicyDenial) -> Problem {
+    let kind = match denial.rule {
+        PolicyRule::ExpiresAt => Kind::PolicyExpired,
+        PolicyRule::ActiveHours => Kind::PolicyHours,
+        PolicyRule::AllowedRails => Kind::PolicyRail,
+        PolicyRule::BlockedRecipients => Kind::PolicyBlocked,
+        PolicyRule::AllowedRecipients => Kind::PolicyRecipient,
+        PolicyRule::AllowedCategories => Kind::PolicyCategory,
+        PolicyRule::MaxPerPayment => Kind::PolicyMaxPerPayment,
+        PolicyRule::Limits => Kind::PolicyLimit,
+        PolicyRule::MaxPayments => Kind::PolicyCount,
+    };
+    let problem =
+        Problem::new(kind).with_text("rule", denial.rule.as_str()).with_text("policy", denial.scope.as_str());
+    let mut problem = match denial.figures {
+        PolicyFigures::None => problem,
+        PolicyFigures::Amounts { limit, used, needed } => problem
+            .with_amount("limit", limit)
+            .with_amount("used", used)
+            .with_amount("needed", needed)
+            .with_amount("available", limit.checked_sub(used).unwrap_or(Amount::ZERO).max(Amount::ZERO)),
+        PolicyFigures::Counts { limit, used, needed } => problem
+            .with("limit", Detail::Number(limit))
+            .with("used", Detail::Number(used))
+            .with("needed", Detail::Number(needed))
+            .with("available", Detail::Number(limit.saturating_sub(used))),
+    };
+    if let Some(span) = denial.span {
+        let kind = if span.rolling { "rolling" } else { "calendar" };
+        problem = problem.with_text("window", span.window.to_string()).with_text("window_kind", kind);
+    }
+    if let Some(reset_at) = denial.reset_at {
+        problem = problem.with("reset_at", Detail::Time(reset_at));
+    }
+    problem.retryable = denial.reset_at.is_some();
+    problem
+}
+
 /// The item's own problem, said about the batch.
 fn atomic_batch(item: u32, because: Denial) -> Problem {
     let cause = Problem::from(because);
@@ -286,7 +326,8 @@ mod tests {
             (Denial::UnknownWebhook, 404, "AP-2002"),
             (Denial::TooManyWebhooks { limit: 9 }, 409, "AP-1006"),
         ];
-        for (denial, status, code) in table {
+        let refused = PolicyRule::ALL.map(|rule| (Denial::Policy(Box::new(refusal(rule))), 403, "AP-1002"));
+        for (denial, status, code) in table.into_iter().chain(refused) {
             let problem = Problem::from(denial.clone());
             let row = problem.kind.row();
             assert_eq!((row.status.as_u16(), row.code), (status, code), "{denial:?}");
@@ -333,6 +374,32 @@ mod tests {
         for (name, amount) in [("limit", one), ("used", two), ("needed", three)] {
             assert_eq!(detail(&capped, name), Some(Detail::Amount(amount)));
         }
+    }
+
+    fn refusal(rule: PolicyRule) -> PolicyDenial {
+        let [limit, used, needed] = [5, 3, 4].map(Amount::from_nanos);
+        PolicyDenial {
+            scope: ledger::PolicyScope::Wallet,
+            rule,
+            span: Some(ledger::Span { window: ledger::Window::Day, rolling: true }),
+            figures: PolicyFigures::Amounts { limit, used, needed },
+            reset_at: (rule == PolicyRule::Limits).then_some(Timestamp::from_millis(9)),
+        }
+    }
+
+    #[test]
+    fn a_policys_denial_says_which_rule_and_what_is_left() {
+        let problem = Problem::from(Denial::Policy(Box::new(refusal(PolicyRule::Limits))));
+        let text = |text: &'static str| Some(Detail::Text(text.into()));
+        assert_eq!(detail(&problem, "rule"), text("limits"));
+        assert_eq!(detail(&problem, "policy"), text("wallet"));
+        assert_eq!(
+            (detail(&problem, "window"), detail(&problem, "window_kind")),
+            (text("day"), text("rolling"))
+        );
+        assert_eq!(detail(&problem, "available"), Some(Detail::Amount(Amount::from_nanos(2))));
+        assert_eq!(detail(&problem, "reset_at"), Some(Detail::Time(Timestamp::from_millis(9))));
+        assert!(problem.retryable);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl NewKeyRequest {
     }
 }
 
-fn future_time(reader: &mut Reader<'_>, now: Timestamp) -> read::Result<Timestamp> {
+pub(super) fn future_time(reader: &mut Reader<'_>, now: Timestamp) -> read::Result<Timestamp> {
     let text = reader.string()?;
     match time::parse(&text) {
         Some(at) if at > now => Ok(at),

@@ -9,6 +9,7 @@ pub(crate) mod history;
 pub(crate) mod keys;
 pub(crate) mod operator;
 pub(crate) mod payments;
+pub(crate) mod policies;
 pub(crate) mod refunds;
 pub(crate) mod services;
 pub(crate) mod tokens;
@@ -45,6 +46,11 @@ pub(crate) async fn run(operation: Operation, call: &Call<'_>) -> std::result::R
         Operation::Fund => wallets::fund(call).await,
         Operation::Freeze => wallets::set_status(call, WalletStatus::Frozen).await,
         Operation::Unfreeze => wallets::set_status(call, WalletStatus::Active).await,
+        Operation::SetWalletPolicy => policies::set_wallet(call).await,
+        Operation::ReadWalletPolicy => policies::read_wallet(call).await,
+        Operation::SetAgentPolicy => policies::set_agent(call).await,
+        Operation::ReadAgentPolicy => policies::read_agent(call).await,
+        Operation::CheckPolicy => policies::check(call).await,
         Operation::Entries => history::entries(call).await,
         Operation::Pay => payments::pay(call).await,
         Operation::PayBatch => batch::pay(call).await,

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use engine::{Caller, ClaimView, PaymentReceipt, Transaction};
 use http::StatusCode;
 use ledger::{
-    Amount, BatchItem, Currency, PayCommand, Payee, Payment, PaymentId, PaymentState, Rail, WalletId,
+    AgentId, Amount, BatchItem, Currency, PayCommand, Payee, Payment, PaymentId, PaymentState, Rail,
+    Timestamp, WalletId,
 };
 
 use super::{currency, name, refunds::payment_id, tokens, wallet_id, wallets};
@@ -103,10 +104,30 @@ impl<'b> PaymentRequest<'b> {
         fingerprint.finish()
     }
 
+    /// The command, without a key.
+    pub(super) fn command(self, caller: AgentId, at: Timestamp) -> PayCommand {
+        PayCommand {
+            caller,
+            payer: self.payer,
+            payee: self.payee,
+            // Found by the engine.
+            payee_agent: None,
+            amount: self.amount,
+            currency: self.currency,
+            rail: self.rail,
+            description: self.description,
+            metadata: self.metadata.map(|metadata| metadata.text),
+            key: None,
+            agent_terms: None,
+            at,
+        }
+    }
+
     /// The item of a batch.
     pub(super) fn into_item(self, key: Option<ledger::KeyUse>) -> (WalletId, BatchItem) {
         let item = BatchItem {
             payee: self.payee,
+            payee_agent: None,
             amount: self.amount,
             currency: self.currency,
             rail: self.rail,
@@ -119,7 +140,7 @@ impl<'b> PaymentRequest<'b> {
     }
 }
 
-fn rail(reader: &mut Reader<'_>) -> read::Result<Rail> {
+pub(super) fn rail(reader: &mut Reader<'_>) -> read::Result<Rail> {
     let text = reader.string()?;
     Rail::parse(&text).ok_or_else(|| {
         let known: Vec<&str> = Rail::ALL.iter().map(|rail| rail.as_str()).collect();
@@ -141,18 +162,7 @@ pub(crate) async fn pay(call: &Call<'_>) -> Result<Reply, Problem> {
     let key =
         key.map(|text| ledger::KeyUse { text, fingerprint: request.fingerprint(&mut Fingerprint::new()) });
     let caller = call.caller()?;
-    let command = PayCommand {
-        caller: caller.agent,
-        payer: request.payer,
-        payee: request.payee,
-        amount: request.amount,
-        currency: request.currency,
-        rail: request.rail,
-        description: request.description,
-        metadata: request.metadata.map(|metadata| metadata.text),
-        key,
-        at: call.at,
-    };
+    let command = PayCommand { key, ..request.command(caller.agent, call.at) };
     if dry_run {
         let payment = call.engine.dry_run(caller, command).await?;
         let mut writer = Writer::new(640, call.amounts);
@@ -285,7 +295,7 @@ fn members(
 
 #[cfg(test)]
 mod tests {
-    use ledger::{KeyUse, Parts, Timestamp};
+    use ledger::{KeyUse, Parts};
 
     use super::*;
     use crate::{

@@ -2,7 +2,7 @@
 //!
 //! A claim is changed by its owner wallet alone, under that wallet's guard (its slot's, or in its actor); the guard here
 //! is taken inside that one and never the other way round. Others read: what they see may not be delivered yet, and
-//! `decided` tells. Claims are never removed: 64 bytes each, 120 with a dispute, beside the key and the map's eight.
+//! `decided` tells. Claims are never removed: 64 bytes each, 112 with a dispute, beside the key and the map's eight.
 
 use std::{
     collections::HashMap,

@@ -92,6 +92,8 @@ pub(super) async fn of_record(
             claimed(engine, lsn, fact, out).await?;
         }
         Fact::StatusChange(_)
+        | Fact::PolicyChanged(_)
+        | Fact::AgentPolicyChanged(_)
         | Fact::AgentCreated(_)
         | Fact::WalletOpened(_)
         | Fact::KeyAdded(_)
@@ -131,6 +133,8 @@ fn may_concern(engine: &Engine, view: &View<'_>) -> bool {
         | Kind::ServiceChanged
         | Kind::TrustChanged => true,
         Kind::AgentCreated
+        | Kind::PolicyChanged
+        | Kind::AgentPolicyChanged
         | Kind::WalletOpened
         | Kind::KeyAdded
         | Kind::KeyRevoked

@@ -58,7 +58,7 @@ pub(super) fn gather(
                 Owner::Wallet(wallet) => wallet.raw(),
                 Owner::Directory(agent) => agent.raw(),
                 // Their keys, if any, stay with them.
-                Owner::Token(_) | Owner::Service(_) | Owner::Clock => continue,
+                Owner::Token(_) | Owner::Service(_) | Owner::Budget(_) | Owner::Clock => continue,
             };
             let at = view.at();
             if at < expired {

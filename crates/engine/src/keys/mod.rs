@@ -340,6 +340,7 @@ mod tests {
             items: Vec::new(),
             atomic: false,
             key: Some(key(text)),
+            agent_terms: None,
             at: at(0),
         };
         Asked::from(Command::Batch(batch))

@@ -37,7 +37,11 @@ impl Engine {
         let at = shared.time.now();
         let ttl_ms = ttl_ms.unwrap_or(shared.rules.token_ttl_default_ms).min(shared.rules.token_ttl_max_ms);
         // Told after the key was looked at: a repeated request needs no further place.
-        let offer = self.offer(service).and_then(|offer| self.room_for_token(caller.agent).map(|()| offer));
+        let offered = self.offer(service).and_then(|offer| self.room_for_token(caller.agent).map(|()| offer));
+        let (offer, category) = match offered {
+            Ok((offer, category)) => (Ok(offer), category),
+            Err(denial) => (Err(denial), None),
+        };
         let shares_operator =
             |offer: &Arc<Offer>| shared.directory.share_operator(offer.provider, caller.agent);
         let command = ReserveCommand {
@@ -45,12 +49,17 @@ impl Engine {
             payer,
             counts: !offer.as_ref().is_ok_and(shares_operator),
             offer,
+            category,
             max_amount,
             key,
+            agent_terms: None,
             at,
             expires_at: at.saturating_add_millis(ttl_ms),
         };
-        match self.ask(payer, Command::Reserve(Box::new(command)), permit).await? {
+        match self
+            .ask(payer, self.held_to_budget(caller.agent, Command::Reserve(Box::new(command))), permit)
+            .await?
+        {
             Reply::Reserved(lsn, fact) => {
                 Ok(Answer::first(view_reserved(shared, Position::new(lsn.get()), &fact)))
             }
@@ -166,14 +175,15 @@ impl Engine {
         if own >= limit { Err(Denial::TooManyOpenTokens { limit }) } else { Ok(()) }
     }
 
-    /// What the service offers now, or why it offers nothing.
-    fn offer(&self, service: ledger::ServiceId) -> Result<Arc<Offer>, Denial> {
+    /// What the service offers now, with its category, or why it offers nothing.
+    fn offer(&self, service: ledger::ServiceId) -> Result<(Arc<Offer>, Option<Box<str>>), Denial> {
         let shared = self.shared();
         let (version, service) = shared.services.published(service).ok_or(Denial::UnknownService)?;
         if service.status != ledger::ServiceStatus::Active {
             return Err(Denial::ServiceInactive);
         }
-        Ok(Arc::new(Offer {
+        let category = service.terms.category.clone();
+        let offer = Arc::new(Offer {
             service: service.id,
             service_at: version,
             provider: service.provider,
@@ -181,7 +191,8 @@ impl Engine {
             price: service.terms.price,
             currency: service.terms.currency,
             sla: service.terms.sla,
-        }))
+        });
+        Ok((offer, category))
     }
 
     async fn step(&self, caller: &Caller, id: TokenId, asked: Asked) -> Result<Answer<TokenView>, Refusal> {

@@ -82,7 +82,7 @@ impl State {
         if !self.inbox.take(&mut self.work, wallet) {
             return Next::Sleep;
         }
-        let mut owner = Owner { id: self.id, wallet, shared: &self.shared };
+        let mut owner = Owner::new(self.id, wallet, &self.shared);
         let mut rest = false;
         for work in self.work.drain(..) {
             match work {

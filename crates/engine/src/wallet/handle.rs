@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use ledger::{AgentId, Amount, Currency, Position, Wallet, WalletId};
+use ledger::{AgentId, Currency, Position, Posting, Wallet, WalletId};
 use ractor::{ActorRef, ActorRuntime};
 
 use super::{
@@ -56,8 +56,8 @@ impl Handle {
         }
     }
 
-    pub(crate) fn post(&self, delta: Amount, held: Amount, position: Position) {
-        self.inbox.post(delta, held, position);
+    pub(crate) fn post(&self, posting: &Posting, position: Position) {
+        self.inbox.post(posting, position);
     }
 
     /// Commands since this was asked last.

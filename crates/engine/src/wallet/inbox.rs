@@ -3,9 +3,10 @@
 //!
 //! ractor's own mailbox carries only the wake-up. Commands are handed over many at a time (one wake-up, one pass), and
 //! credits cost neither a message nor a wake-up: whoever decides or reads next takes them along first, in order. The
-//! queue is bounded by the caller of [`Inbox::push`]; the credits take a fixed place however many they are.
+//! queue is bounded by the caller of [`Inbox::push`]; the credits take a fixed place however many they are. Holds that
+//! went back are kept one by one, at most as many as stood when the owner last looked: a new one makes it look.
 
-use ledger::{Amount, Position, Wallet};
+use ledger::{Amount, Position, Posting, Release, Wallet};
 use parking_lot::Mutex;
 
 use super::message::Work;
@@ -21,6 +22,8 @@ struct Contents {
     held: Amount,
     /// Position of the last credit in `credited`; zero when there is none.
     credited_to: Position,
+    /// Holds that went back, for the wallet's policy.
+    releases: Vec<Release>,
     /// A wake-up is under way or the owner is at work: it will look again before it sleeps.
     awake: bool,
 }
@@ -47,14 +50,15 @@ impl Inbox {
     }
 
     /// Adds a posting of the record item at `position`. Called in log order.
-    pub(crate) fn post(&self, delta: Amount, held: Amount, position: Position) {
+    pub(crate) fn post(&self, posting: &Posting, position: Position) {
         let mut contents = self.0.lock();
         assert!(position > contents.credited_to, "credits are delivered in log order");
         let add = |sum: Amount, more| {
             sum.checked_add(more).expect("the supply bound keeps sums of credits in range")
         };
-        contents.credited = add(contents.credited, delta);
-        contents.held = add(contents.held, held);
+        contents.credited = add(contents.credited, posting.delta);
+        contents.held = add(contents.held, posting.held);
+        contents.releases.extend(posting.release);
         contents.credited_to = position;
     }
 
@@ -95,6 +99,7 @@ impl Contents {
     fn settle(&mut self, wallet: &mut Wallet) {
         if self.credited_to > Position::ZERO {
             wallet.post(self.credited, self.held, self.credited_to);
+            self.releases.drain(..).for_each(|release| wallet.release(release));
             self.credited = Amount::ZERO;
             self.held = Amount::ZERO;
             self.credited_to = Position::ZERO;

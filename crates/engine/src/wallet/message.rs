@@ -2,12 +2,12 @@
 
 use ledger::{
     AddEvidenceCommand, AgentId, Amount, BatchCommand, Currency, FundCommand, KeyHash, KeyScope, KeyUse,
-    MoveDisputeCommand, OpenDisputeCommand, PayCommand, Position, RefundCommand, ReserveCommand, Timestamp,
-    WalletFields, WalletStatus,
+    MoveDisputeCommand, OpenDisputeCommand, PayCommand, Policy, Position, RefundCommand, ReserveCommand,
+    Timestamp, WalletFields, WalletStatus,
 };
 use tokio::sync::oneshot;
 
-use crate::release::Parked;
+use crate::{budget::Reservation, release::Parked};
 
 /// One piece of work in a wallet's inbox.
 pub(crate) enum Work {
@@ -47,11 +47,20 @@ pub(crate) struct Asked {
     pub(crate) command: Command,
     /// None of its keys was used by a record below this position and is on disk.
     pub(crate) absent_below: u64,
+    /// What it may spend of its agent's budget.
+    pub(crate) reserved: Option<Reservation>,
+}
+
+impl Asked {
+    /// A refusal may show what stands there.
+    pub(crate) fn seen(&self) -> Position {
+        self.reserved.as_ref().map_or(Position::ZERO, |reserved| reserved.seen)
+    }
 }
 
 impl From<Command> for Asked {
     fn from(command: Command) -> Self {
-        Self { command, absent_below: 0 }
+        Self { command, absent_below: 0, reserved: None }
     }
 }
 
@@ -75,10 +84,14 @@ pub(crate) enum Command {
     MoveDispute(Box<MoveDisputeCommand>),
     /// Freeze or unfreeze.
     SetStatus { caller: AgentId, wanted: WalletStatus, at: Timestamp },
+    /// Put a spending policy into force, in the place of any before.
+    SetPolicy { caller: AgentId, policy: Box<Policy>, at: Timestamp },
     /// What would this payment do? Writes nothing.
     Preview(PayCommand),
     /// Does this batch key belong to another request?
     CheckKey { key: KeyUse },
+    /// The wallet's policy, with what is left of it.
+    Policy { caller: AgentId, at: Timestamp },
     /// The wallet as it stands.
     Read { caller: AgentId, at: Timestamp },
 }
@@ -107,7 +120,11 @@ impl Command {
             Command::AddEvidence(command) => {
                 about(&command.key, KeyScope::AddEvidence, command.terms.position())
             }
-            Command::SetStatus { .. } | Command::Read { .. } | Command::MoveDispute(_) => Vec::new(),
+            Command::SetStatus { .. }
+            | Command::SetPolicy { .. }
+            | Command::Policy { .. }
+            | Command::Read { .. }
+            | Command::MoveDispute(_) => Vec::new(),
         }
     }
 }

@@ -9,17 +9,18 @@ use std::cell::RefCell;
 use journal::{Encode, RowRef, Scratch, View};
 use ledger::{
     AddEvidenceCommand, AgentId, BatchCommand, Claim, ClaimTerms, Decision, Denial, FundCommand, KeyPlace,
-    KeyScope, KeyUse, KeyVerdict, MoveDisputeCommand, OpenDisputeCommand, PayCommand, Position,
-    RefundCommand, ReserveCommand, Rules, Timestamp, Wallet, WalletId, WalletStatus,
+    KeyScope, KeyUse, KeyVerdict, Mandate, MoveDisputeCommand, OpenDisputeCommand, PayCommand, Policy,
+    Position, RefundCommand, ReserveCommand, Rules, Timestamp, Wallet, WalletId, WalletStatus,
 };
 use tokio::sync::oneshot;
 use wal::Lsn;
 
 use super::message::{Asked, Command, RowFacts, RowReply};
 use crate::{
+    budget::Reservation,
     release::{Companion, Decided, Reply, Requester},
     shared::Shared,
-    views::WalletView,
+    views::{PolicyView, WalletView},
 };
 
 /// A wallet in the hands of its owner.
@@ -27,6 +28,8 @@ pub(crate) struct Owner<'w> {
     pub(crate) id: WalletId,
     pub(crate) wallet: &'w mut Wallet,
     pub(crate) shared: &'w Shared,
+    /// Of the command that is being carried out.
+    reserved: Option<Reservation>,
 }
 
 thread_local! {
@@ -34,10 +37,15 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-impl Owner<'_> {
+impl<'w> Owner<'w> {
+    pub(crate) fn new(id: WalletId, wallet: &'w mut Wallet, shared: &'w Shared) -> Self {
+        Self { id, wallet, shared, reserved: None }
+    }
+
     /// Carries a command out. What a requester on this task gets is returned; others get it through the log.
     pub(crate) fn carry_out(&mut self, asked: Asked, requester: Requester) -> Option<Decided> {
-        let Asked { command, absent_below } = asked;
+        let Asked { command, absent_below, reserved } = asked;
+        self.reserved = reserved;
         let keys = &self.shared.keys;
         let hashes = || command.key_hashes();
         let recalled = keys.recall(self.id.raw(), &mut self.wallet.keys, absent_below, hashes);
@@ -46,6 +54,8 @@ impl Owner<'_> {
             Err(refusal) => self.answer(requester, Reply::Refused(refusal)),
         };
         self.wallet.keys.release_recalled();
+        // What was not recorded goes back.
+        self.reserved = None;
         decided
     }
 
@@ -60,7 +70,10 @@ impl Owner<'_> {
             Command::AddEvidence(command) => self.add_evidence(*command, requester),
             Command::MoveDispute(command) => self.move_dispute(*command, requester),
             Command::SetStatus { caller, wanted, at } => self.set_status(caller, wanted, at, requester),
-            Command::Preview(command) => {
+            Command::SetPolicy { caller, policy, at } => self.set_policy(caller, *policy, at, requester),
+            Command::Policy { caller, at } => self.policy(caller, at, requester),
+            Command::Preview(mut command) => {
+                command.at = self.time(command.at);
                 let reply = preview(self.wallet, command, &self.shared.rules);
                 self.answer(requester, reply)
             }
@@ -87,7 +100,18 @@ impl Owner<'_> {
         (part + 1 < parts).then_some(part + 1)
     }
 
-    fn pay(&mut self, command: PayCommand, requester: Requester) -> Option<Decided> {
+    /// When a command that arrived at `at` is decided. Uses of a policy are counted by the time that jumps of the wall
+    /// clock do not move.
+    fn time(&self, at: Timestamp) -> Timestamp {
+        match &self.reserved {
+            Some(reserved) => self.shared.time.now().max(reserved.at),
+            None if self.wallet.policy.is_some() => self.shared.time.now(),
+            None => at,
+        }
+    }
+
+    fn pay(&mut self, mut command: PayCommand, requester: Requester) -> Option<Decided> {
+        command.at = self.time(command.at);
         match ledger::decide_payment(self.wallet, command, &self.shared.rules) {
             Decision::Fact(payment) => self.record(Box::new(payment), requester, Reply::Payment),
             Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
@@ -95,7 +119,8 @@ impl Owner<'_> {
         }
     }
 
-    fn batch(&mut self, command: BatchCommand, requester: Requester) -> Option<Decided> {
+    fn batch(&mut self, mut command: BatchCommand, requester: Requester) -> Option<Decided> {
+        command.at = self.time(command.at);
         match ledger::decide_batch(self.wallet, command, &self.shared.rules) {
             // Nothing moved and no key to remember: there is no fact to write down.
             Decision::Fact(batch) if !batch.moves_money() && batch.key.is_none() => {
@@ -190,6 +215,44 @@ impl Owner<'_> {
         }
     }
 
+    fn set_policy(
+        &mut self,
+        caller: AgentId,
+        policy: Policy,
+        at: Timestamp,
+        requester: Requester,
+    ) -> Option<Decided> {
+        let at = self.shared.time.now().max(at);
+        let present = self.wallet.policy.as_ref().map(|mandate| &mandate.policy);
+        if self.wallet.agent == caller && *present.unwrap_or(&Policy::default()) == policy {
+            return self.policy(caller, at, requester);
+        }
+        match ledger::decide_policy(self.wallet, self.id, caller, policy, at) {
+            Decision::Fact(changed) => {
+                let before = self.wallet.policy.as_deref().cloned();
+                let mandate = Mandate::set(before, changed.policy.clone(), changed.at, Position::ZERO);
+                let view = PolicyView::of(Some(self.wallet.currency), mandate.as_ref(), changed.at);
+                self.record(Box::new(changed), requester, |_, _| Reply::Policy(Box::new(view)))
+            }
+            Decision::Denied(denial) => self.answer(requester, Reply::Refused(denial.into())),
+            Decision::Replay(_) => unreachable!("a policy takes no idempotency key"),
+        }
+    }
+
+    fn policy(&self, caller: AgentId, at: Timestamp, requester: Requester) -> Option<Decided> {
+        let reply = if self.wallet.agent == caller {
+            let at = self.time(at);
+            Reply::Policy(Box::new(PolicyView::of(
+                Some(self.wallet.currency),
+                self.wallet.policy.as_deref(),
+                at,
+            )))
+        } else {
+            Reply::Refused(Denial::UnknownWallet.into())
+        };
+        self.answer(requester, reply)
+    }
+
     fn check_key(&self, key: &KeyUse, requester: Requester) -> Option<Decided> {
         let reply = match self.wallet.keys.judge(Some(key), KeyScope::Batch) {
             KeyVerdict::New | KeyVerdict::Repeats(_) => Reply::Done,
@@ -259,6 +322,9 @@ impl Owner<'_> {
         apply_own(self.wallet, view, lsn);
         remember_own(self.wallet, view, lsn, &self.shared.rules);
         self.shared.keys.count(before, self.wallet.keys.len());
+        if let Some(reserved) = self.reserved.take() {
+            reserved.recorded(view.spending().unwrap_or(ledger::AT_ONCE), lsn);
+        }
         // State of this wallet too, and under its guard.
         if let Some(change) = view.claim_change() {
             self.shared.claims.apply(&change, Position::new(lsn.get()));
@@ -271,10 +337,18 @@ impl Owner<'_> {
     }
 }
 
-/// The owner's own side of the record at `lsn`: balance and status. Live and in replay.
+/// The owner's own side of the record at `lsn`: balance, status, policy and what is used of it. Live and in replay.
 pub(crate) fn apply_own(wallet: &mut Wallet, view: &View<'_>, lsn: Lsn) {
     let change = view.change().expect("a record of a wallet changes that wallet");
     wallet.apply(&change, Position::new(lsn.get()));
+    if wallet.policy.is_some()
+        && let Some(spending) = view.spending()
+    {
+        wallet.spend(spending, view.at());
+    }
+    if let Some(changed) = view.policy_changed() {
+        wallet.set_policy(changed.policy, changed.at, Position::new(lsn.get()));
+    }
 }
 
 /// The keys that the record at `lsn` uses, for its owner to remember. Live and in replay.

@@ -7,7 +7,9 @@
 
 mod actors;
 mod batches;
+mod budgets;
 mod claim_crash;
+mod claim_model;
 mod crash;
 mod directory;
 mod disputes;
@@ -17,6 +19,7 @@ mod keys;
 mod lists;
 mod model;
 mod payments;
+mod policies;
 mod refunds;
 mod services;
 mod shutdown;

@@ -87,21 +87,25 @@ impl Story {
             caller: self.ids.agents[command.caller],
             payer: self.ids.wallets[command.wallet],
             payee: self.payee(&item.payee),
+            payee_agent: None,
             amount: usd(item.amount),
             currency: item.currency.map(|code| Currency::parse(code).expect("a currency")),
             rail: Rail::parse(item.rail).expect("a rail"),
             description: item.description.as_deref().map(Box::from),
             metadata: None,
             key: key_use(item.key.as_deref(), item.fingerprint()),
+            agent_terms: None,
             at: Timestamp::from_millis(command.at),
         }
     }
 
     fn batch_item(&self, command: &Command, item: &Item) -> (WalletId, BatchItem) {
         let pay = self.pay_command(command, item);
-        let PayCommand { payer, payee, amount, currency, rail, description, metadata, key, .. } = pay;
+        let PayCommand {
+            payer, payee, payee_agent, amount, currency, rail, description, metadata, key, ..
+        } = pay;
         let refused = None;
-        (payer, BatchItem { payee, amount, currency, rail, description, metadata, key, refused })
+        (payer, BatchItem { payee, payee_agent, amount, currency, rail, description, metadata, key, refused })
     }
 
     /// Carries out the next command on both sides.

@@ -39,6 +39,7 @@ fn check(bytes: &[u8]) -> bool {
             Row::Service(service) => assert!(service.trust.score() <= 100),
             Row::Outages(outages) => drop(outages.extend(ledger::Timestamp::from_millis(0), u64::MAX)),
             Row::Webhook(webhook) => assert!(!webhook.events.is_empty()),
+            Row::Budget(_, mandate, ..) => assert!(mandate.usage.fits(&mandate.policy)),
             Row::Claim(_, claim) => assert!(!claim.refundable().is_negative()),
             Row::Agent(_) | Row::Spilled(_) => {}
         }
@@ -48,7 +49,7 @@ fn check(bytes: &[u8]) -> bool {
     };
     let fact = view.to_fact().expect("what a view passed can be decoded");
     assert_balanced(|f| fact.for_each_posting(f));
-    assert_eq!((view.change(), view.at()), (fact.change(), fact.at()));
+    assert_eq!((view.change(), view.at(), view.spending()), (fact.change(), fact.at(), fact.spending()));
     view.for_each_foreign(|posting| assert!(!posting.delta.is_zero() || !posting.held.is_zero()));
     view.for_each_key(|hash, _, _| assert_eq!(hash.raw() & 0xffff, 0));
     let mut scratch = Scratch::new();
@@ -131,11 +132,11 @@ fn other_versions_and_kinds_are_named() {
         assert_eq!(decode_row(&payload), Err(Error::UnknownVersion { version }));
     }
     payload[0] = 1;
-    for kind in [0, 17, 128, 129, 135, 255] {
+    for kind in [0, 99, 128, 129, 136, 255] {
         payload[1] = kind;
         assert_eq!(decode(&payload), Err(Error::UnknownKind { kind }));
     }
-    for kind in [0, 7, 128, 136, 255] {
+    for kind in [0, 7, 128, 143, 255] {
         payload[1] = kind;
         assert_eq!(decode_row(&payload), Err(Error::UnknownKind { kind }));
     }
@@ -195,6 +196,10 @@ fn tokens_services_and_outages_that_nobody_meant_are_named() {
     impossible(ledger::TrustChanged { score: 101, ..trust }, "score");
     let (from, at) = (ledger::Timestamp::from_millis(2), ledger::Timestamp::from_millis(1));
     impossible(ledger::ClockFact::Outage { from, at, cause: ledger::OutageCause::Down }, "outage");
+    let wallet = ledger::WalletId::from_raw(1);
+    let worthless = ledger::Policy { max_per_payment: Some(Amount::ZERO), ..ledger::Policy::default() };
+    let at = ledger::Timestamp::from_millis(1);
+    impossible(ledger::PolicyChanged { wallet, policy: worthless, at }, "policy");
     let webhook = crate::webhook_samples::changed(ledger::WebhookChange::Patched);
     impossible(ledger::WebhookChanged { events: Vec::new(), ..webhook.clone() }, "number of filters");
     let many = vec!["a.b".into(); ledger::WEBHOOK_EVENTS_MAX + 1];

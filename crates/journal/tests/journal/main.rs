@@ -3,6 +3,7 @@
 mod claim_samples;
 mod golden;
 mod hostile;
+mod policy_samples;
 mod round_trip;
 mod samples;
 mod size;

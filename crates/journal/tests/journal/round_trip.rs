@@ -2,10 +2,11 @@
 
 use journal::{Encode, Owner, Scratch, decode, view};
 use ledger::{
-    Account, AgentId, Amount, BatchPayment, Currency, Fact, ItemOutcome, KeyPlace, KeyUse, Offer, Parts,
-    Payee, Payment, PaymentBatch, Position, Rail, SLA_WINDOW_MS_MAX, ServiceChange, ServiceChanged,
-    ServiceId, ServiceStatus, ServiceTerms, Sla, Step, Timestamp, TokenEnd, TokenEnded, TokenReserved,
-    TokenStepped, TokenTerms, TokenTimes, Verification, WalletId,
+    Account, AgentId, Amount, BatchPayment, ClaimTerms, Currency, DisputeMoved, DisputeStatus, Fact,
+    ItemOutcome, KeyPlace, KeyUse, Offer, Parts, Party, Payee, Payment, PaymentBatch, Position, Rail, Refund,
+    SLA_WINDOW_MS_MAX, ServiceChange, ServiceChanged, ServiceId, ServiceStatus, ServiceTerms, Sla, Step,
+    Timestamp, TokenEnd, TokenEnded, TokenReserved, TokenStepped, TokenTerms, TokenTimes, Verification,
+    WalletId,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -240,6 +241,64 @@ fn service_changed() -> impl Strategy<Value = ServiceChanged> {
     )
 }
 
+/// Terms of a payment, and a part of it.
+fn claim() -> impl Strategy<Value = (ClaimTerms, Amount)> {
+    let place = (0..1_u64 << 55, 0..=0xffff_u32);
+    (money(), currency(), place, proptest::option::of(1..u128::MAX), any::<u64>()).prop_map(
+        |((principal, _), currency, (lsn, item), payee, part)| {
+            let terms = ClaimTerms {
+                payment: KeyPlace { lsn, item },
+                payer: WalletId::from_raw(0),
+                payee: payee.map(WalletId::from_raw),
+                currency,
+                principal,
+            };
+            (terms, Amount::from_nanos(1 + i128::from(part) % principal.nanos()))
+        },
+    )
+}
+
+fn party() -> impl Strategy<Value = Party> {
+    proptest::sample::select(&Party::ALL[..])
+}
+
+fn refund() -> impl Strategy<Value = Refund> {
+    (claim(), party(), key(), time(), any::<(i128, i128)>()).prop_map(
+        |((terms, amount), by, key, at, (available, held))| Refund {
+            terms,
+            amount,
+            refunded_after: terms.principal,
+            by,
+            key,
+            at,
+            balance_after: Parts { available: Amount::from_nanos(available), held: Amount::from_nanos(held) },
+        },
+    )
+}
+
+fn dispute_moved() -> impl Strategy<Value = DisputeMoved> {
+    let to = proptest::sample::select(&DisputeStatus::ALL[1..]);
+    (claim(), party(), to, text(), time(), any::<[u64; 2]>()).prop_map(
+        |((terms, part), by, to, note, at, [dispute, previous])| {
+            let is_refund = to == DisputeStatus::ResolvedRefunded;
+            let set_aside = if terms.payee.is_some() { part } else { Amount::ZERO };
+            DisputeMoved {
+                terms,
+                dispute: Position::new(dispute),
+                previous: Position::new(previous),
+                to,
+                by,
+                returned: if is_refund { terms.principal } else { Amount::ZERO },
+                released: if to.is_open() { Amount::ZERO } else { set_aside },
+                refunded_after: if is_refund { terms.principal } else { Amount::ZERO },
+                note,
+                call: None,
+                at,
+            }
+        },
+    )
+}
+
 #[test]
 fn random_facts_come_back() {
     let seed = testkit::seed("cargo test -p journal --test journal random_facts");
@@ -256,6 +315,8 @@ fn random_facts_come_back() {
         stepped().prop_map(Fact::from),
         ended().prop_map(Fact::from),
         service_changed().prop_map(Fact::from),
+        refund().prop_map(Fact::from),
+        dispute_moved().prop_map(Fact::from),
     ];
     let outcome = TestRunner::new(config).run(&fact, |fact| {
         let mut scratch = Scratch::new();
@@ -282,10 +343,16 @@ fn samples_are_viewed_as_they_are_decided() {
 
 fn check_view(payload: &[u8], fact: &Fact) {
     let view = view(payload).expect("what was encoded can be read");
-    assert_eq!((view.change(), view.at()), (fact.change(), fact.at()));
+    assert_eq!((view.change(), view.at(), view.spending()), (fact.change(), fact.at(), fact.spending()));
+    let changed = match fact {
+        Fact::PolicyChanged(changed) => Some(changed.clone()),
+        _ => None,
+    };
+    assert_eq!(view.policy_changed(), changed);
+    assert_eq!(view.claim_change(), fact.claim_change());
     let owner = match view.owner() {
         Owner::Wallet(wallet) => Some(Account::Wallet(wallet)),
-        Owner::Directory(_) | Owner::Token(_) | Owner::Service(_) | Owner::Clock => None,
+        Owner::Directory(_) | Owner::Token(_) | Owner::Service(_) | Owner::Budget(_) | Owner::Clock => None,
     };
     let (mut postings, mut foreign) = (Vec::new(), Vec::new());
     fact.for_each_posting(|posting| postings.push(posting));

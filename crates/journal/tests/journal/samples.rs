@@ -227,6 +227,7 @@ pub(crate) fn facts() -> Vec<(&'static str, Fact)> {
     .chain(token_facts())
     .chain(service_facts())
     .chain(crate::webhook_samples::facts())
+    .chain(crate::policy_samples::facts())
     .chain(crate::claim_samples::facts())
     .collect()
 }
@@ -460,6 +461,7 @@ fn full_wallet() -> Wallet {
         decided: Position::new(u64::MAX),
         posted: Position::new(9),
         keys: idempotency_keys(),
+        policy: None,
     }
 }
 
@@ -488,6 +490,7 @@ pub(crate) fn rows() -> Vec<(&'static str, Row)> {
     .chain(token_rows())
     .chain(service_rows())
     .chain(crate::webhook_samples::rows())
+    .chain(crate::policy_samples::rows())
     .chain(crate::claim_samples::rows())
     .collect()
 }

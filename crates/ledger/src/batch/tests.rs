@@ -28,6 +28,7 @@ fn key(text: &str, fingerprint: u64) -> Option<KeyUse> {
 fn pay(amount: i128) -> BatchItem {
     BatchItem {
         payee: Payee::Wallet(WalletId::from_raw(11)),
+        payee_agent: None,
         amount: nanos(amount),
         currency: None,
         rail: Rail::Internal,
@@ -43,7 +44,7 @@ fn keyed(amount: i128, text: &str, fingerprint: u64) -> BatchItem {
 }
 
 fn command(atomic: bool, items: Vec<BatchItem>) -> BatchCommand {
-    BatchCommand { caller: OWNER, payer: PAYER, items, atomic, key: None, at: AT }
+    BatchCommand { caller: OWNER, payer: PAYER, items, atomic, key: None, agent_terms: None, at: AT }
 }
 
 fn decide(wallet: &Wallet, command: BatchCommand) -> Decision<PaymentBatch> {

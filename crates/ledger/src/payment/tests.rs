@@ -25,12 +25,14 @@ fn command() -> PayCommand {
         caller: OWNER,
         payer: PAYER,
         payee: Payee::Wallet(PAYEE),
+        payee_agent: None,
         amount: units(5),
         currency: None,
         rail: Rail::Internal,
         description: Some("tool".into()),
         metadata: Some("{}".into()),
         key: key("new", 5),
+        agent_terms: None,
         at: AT,
     }
 }

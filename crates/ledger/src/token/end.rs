@@ -80,6 +80,8 @@ impl TokenEnded {
             amount: self.terms.price,
             fee: self.fee,
             settled: self.end == TokenEnd::Settled,
+            reserved: self.token,
+            reserved_at: self.terms.reserved_at,
         }
     }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::TokenTerms;
 use crate::{
-    Account, AgentId, Amount, Change, Currency, Decision, Denial, KeyHash, KeyScope, KeyUse, KeyVerdict,
-    Parts, Position, Posting, ServiceId, Sla, Timestamp, Wallet, WalletId, WalletStatus,
+    AT_ONCE, Account, AgentId, AgentTerms, Amount, Change, Currency, Decision, Denial, KeyHash, KeyScope,
+    KeyUse, KeyVerdict, Parts, Position, Posting, Rail, ServiceId, Sla, Spend, Spending, Target, Timestamp,
+    Wallet, WalletId, WalletStatus,
 };
 
 /// A service's side of a call as it is offered now.
@@ -28,11 +29,15 @@ pub struct ReserveCommand {
     /// What was found where the request arrived, or why there is nothing to reserve. Looked at after the key, so that a
     /// repeated request is answered although the service has ended since.
     pub offer: Result<Arc<Offer>, Denial>,
+    /// Of the service, as it is offered.
+    pub category: Option<Box<str>>,
     /// Whether the outcome will count for trust.
     pub counts: bool,
     /// Most that the consumer pays for this call; `None` means the price, whatever it is.
     pub max_amount: Option<Amount>,
     pub key: Option<KeyUse>,
+    /// Where the payer's agent has a policy.
+    pub agent_terms: Option<Box<AgentTerms>>,
     pub at: Timestamp,
     pub expires_at: Timestamp,
 }
@@ -53,6 +58,11 @@ impl TokenReserved {
         Change { available: amount.negated(), held: amount, ..Change::default() }
     }
 
+    /// What it uses of the payer's policy, until the hold goes back.
+    pub fn spending(&self) -> Spending {
+        Spending { amount: self.terms.price, payments: 1 }
+    }
+
     pub fn for_each_posting(&self, mut f: impl FnMut(Posting)) {
         let amount = self.terms.price;
         f(Posting {
@@ -62,6 +72,7 @@ impl TokenReserved {
             held: amount,
             disputed: Amount::ZERO,
             item: 0,
+            release: None,
         });
     }
 
@@ -83,11 +94,12 @@ pub fn decide_reservation(wallet: &Wallet, command: ReserveCommand) -> Decision<
         KeyVerdict::Repeats(place) => return Decision::Replay(place),
         KeyVerdict::Conflicts => return Decision::Denied(Denial::KeyConflict),
     }
-    let offer = match command.offer {
-        Ok(offer) => offer,
-        Err(denial) => return Decision::Denied(denial),
+    let offer = match &command.offer {
+        Ok(offer) => offer.clone(),
+        Err(denial) => return Decision::Denied(denial.clone()),
     };
-    if let Some(denial) = refusal(wallet, command.payer, &offer, command.max_amount) {
+    let at = wallet.time(command.at);
+    if let Some(denial) = refusal(wallet, &command, &offer, at) {
         return Decision::Denied(denial);
     }
     let (available, held) = (wallet.available.minus(offer.price), wallet.held.plus(offer.price));
@@ -97,22 +109,23 @@ pub fn decide_reservation(wallet: &Wallet, command: ReserveCommand) -> Decision<
             payer: command.payer,
             payer_agent: command.caller,
             counts: command.counts,
-            reserved_at: command.at,
+            reserved_at: at,
             offer,
         },
-        expires_at: command.expires_at,
+        // As long as was asked for, also where the wallet's time is ahead.
+        expires_at: command.expires_at.saturating_add_millis(at.millis().abs_diff(command.at.millis())),
         key: command.key,
         balance_after: Parts { available, held },
     })
 }
 
 /// The first reason why the offer cannot be taken up by this wallet.
-fn refusal(wallet: &Wallet, payer: WalletId, offer: &Offer, max_amount: Option<Amount>) -> Option<Denial> {
+fn refusal(wallet: &Wallet, command: &ReserveCommand, offer: &Offer, at: Timestamp) -> Option<Denial> {
     assert!(
         offer.price.is_positive() && offer.price <= Amount::MAX,
         "a service has a price that can be booked"
     );
-    if offer.payee == payer {
+    if offer.payee == command.payer {
         return Some(Denial::SameWallet);
     }
     if offer.currency != wallet.currency {
@@ -123,10 +136,27 @@ fn refusal(wallet: &Wallet, payer: WalletId, offer: &Offer, max_amount: Option<A
         WalletStatus::Closed => return Some(Denial::WalletClosed),
         WalletStatus::Frozen => return Some(Denial::WalletFrozen),
     }
-    if let Some(max_amount) = max_amount
+    if let Some(max_amount) = command.max_amount
         && offer.price > max_amount
     {
         return Some(Denial::PriceAboveMaximum { price: offer.price, max_amount });
+    }
+    let spend = || Spend {
+        at,
+        needed: offer.price,
+        rail: Rail::Internal,
+        target: Target {
+            wallet: Some(offer.payee),
+            agent: Some(offer.provider),
+            service: Some(offer.service),
+            label: None,
+        },
+        category: Some(command.category.as_deref()),
+    };
+    if let Some(denial) =
+        wallet.policy_refuses(spend, AT_ONCE, command.agent_terms.as_deref().map(|terms| (terms, 0)))
+    {
+        return Some(denial);
     }
     let (available, held, needed) = (wallet.available, wallet.held, offer.price);
     (needed > available).then_some(Denial::InsufficientBalance { available, held, needed })

@@ -35,9 +35,11 @@ fn command(sla: Option<Sla>) -> ReserveCommand {
         caller: CONSUMER,
         payer: PAYER,
         offer: Ok(Arc::new(offer(sla))),
+        category: None,
         counts: true,
         max_amount: None,
         key: None,
+        agent_terms: None,
         at: at(1_000),
         expires_at: at(301_000),
     }

@@ -6,7 +6,7 @@
 //! wallets are equal at rest.
 
 use super::{Wallet, WalletFields, WalletStatus};
-use crate::{AgentId, Amount, Currency, IdempotencyKeys, Position, Timestamp};
+use crate::{AgentId, Amount, Currency, IdempotencyKeys, Mandate, Position, Release, Timestamp};
 
 /// See the module head. A field added to [`Wallet`] belongs into `More` unless most wallets have it.
 #[derive(Eq, PartialEq, Debug)]
@@ -31,6 +31,7 @@ const _: () = assert!(size_of::<RestingWallet>() <= 72 && align_of::<RestingWall
 struct More {
     label: Option<Box<str>>,
     keys: IdempotencyKeys,
+    policy: Option<Box<Mandate>>,
     /// All of them, when one is beyond 64 bits or something is reserved.
     amounts: Option<Box<Amounts>>,
 }
@@ -65,6 +66,7 @@ impl RestingWallet {
             decided,
             posted,
             keys,
+            policy,
         } = wallet;
         let short = match (short(available), short(faucet_drawn)) {
             (Some(available), Some(drawn)) if held.is_zero() && disputed.is_zero() => {
@@ -72,10 +74,10 @@ impl RestingWallet {
             }
             _ => None,
         };
-        let needs_more = label.is_some() || !keys.is_none() || short.is_none();
+        let needs_more = label.is_some() || !keys.is_none() || policy.is_some() || short.is_none();
         let more = needs_more.then(|| {
             let mut more = room.unwrap_or_default();
-            (more.label, more.keys) = (label, keys);
+            (more.label, more.keys, more.policy) = (label, keys, policy);
             let amounts = Amounts { available, held, disputed, faucet_drawn };
             match (short, &mut more.amounts) {
                 (Some(_), none) => *none = None,
@@ -106,9 +108,9 @@ impl RestingWallet {
     fn take(&mut self) -> Wallet {
         let Amounts { available, held, disputed, faucet_drawn } = self.amounts();
         let more = self.more.as_deref_mut();
-        let (label, keys) = more
-            .map(|more| (more.label.take(), std::mem::take(&mut more.keys)))
-            .unwrap_or((None, IdempotencyKeys::NONE));
+        let (label, keys, policy) = more
+            .map(|more| (more.label.take(), std::mem::take(&mut more.keys), more.policy.take()))
+            .unwrap_or((None, IdempotencyKeys::NONE, None));
         Wallet {
             agent: self.agent(),
             currency: self.currency,
@@ -122,6 +124,7 @@ impl RestingWallet {
             decided: self.decided,
             posted: self.posted,
             keys,
+            policy,
         }
     }
 
@@ -142,6 +145,7 @@ impl RestingWallet {
             decided: self.decided,
             posted: self.posted,
             keys: more.map_or(&NO_KEYS, |more| &more.keys),
+            policy: more.and_then(|more| more.policy.as_deref()),
         }
     }
 
@@ -185,6 +189,13 @@ impl RestingWallet {
             self.credit(available, position);
         } else {
             self.change(|wallet| wallet.post(available, held, position));
+        }
+    }
+
+    /// [`Wallet::release`] without waking a wallet that has no policy.
+    pub fn release(&mut self, release: Release) {
+        if self.more.as_ref().is_some_and(|more| more.policy.is_some()) {
+            self.change(|wallet| wallet.release(release));
         }
     }
 

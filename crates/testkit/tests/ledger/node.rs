@@ -354,7 +354,9 @@ impl State {
                 }
             }
             Owner::Directory(id) => self.fold_directory(id, view, position),
-            Owner::Token(_) | Owner::Service(_) | Owner::Clock => unreachable!("{NO_CALLS}"),
+            Owner::Token(_) | Owner::Service(_) | Owner::Budget(_) | Owner::Clock => {
+                unreachable!("{NO_CALLS}")
+            }
         }
     }
 
@@ -405,7 +407,12 @@ impl State {
                 Row::Agent(agent) => drop(state.agents.insert(agent.id, agent)),
                 Row::Totals(totals, position) => (state.totals, state.posted) = (totals, position),
                 Row::Spilled(_) => unreachable!("this node keeps all keys in memory"),
-                Row::Token(..) | Row::Service(_) | Row::Outages(_) | Row::Webhook(_) | Row::Claim(..) => {
+                Row::Token(..)
+                | Row::Service(_)
+                | Row::Outages(_)
+                | Row::Webhook(_)
+                | Row::Budget(..)
+                | Row::Claim(..) => {
                     unreachable!("{NO_CALLS}")
                 }
             }
@@ -421,7 +428,7 @@ fn assert_same(view: &View<'_>, fact: &Fact) {
     let owner = match view.owner() {
         Owner::Wallet(id) => Some(Account::Wallet(id)),
         Owner::Directory(_) => None,
-        Owner::Token(_) | Owner::Service(_) | Owner::Clock => unreachable!("{NO_CALLS}"),
+        Owner::Token(_) | Owner::Service(_) | Owner::Budget(_) | Owner::Clock => unreachable!("{NO_CALLS}"),
     };
     let (mut decided, mut recorded) = (Vec::new(), Vec::new());
     fact.for_each_posting(|posting| {

@@ -66,7 +66,7 @@ impl Proof {
                     );
                     self.services += u64::from(registered);
                 }
-                Owner::Clock => {}
+                Owner::Clock | Owner::Budget(_) => {}
             },
             Err(error) => self.finding(format!("record {lsn}: {error}")),
         }

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::testing::{DRAIN, TestLedger, fill};
+use engine::Asker;
+use ledger::DisputeMove;
 
 fn report_on(ledger: &TestLedger) -> Report {
     let dir = DataDir::existing(&ledger.config.data.dir).expect("exists");
@@ -57,6 +59,111 @@ async fn reading_changes_nothing() {
     let before = contents(&owned.dir);
     report_on(&ledger);
     assert!(contents(&owned.dir) == before, "check must not change the log");
+}
+
+/// Refunds, an open dispute and a debt are proved too, live and from a snapshot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_with_claims_is_proved() {
+    let ledger = TestLedger::new();
+    let (owned, engine) = ledger.start().await;
+    let paid = fill(&engine, 4).await;
+    let at = ledger::Timestamp::from_millis(1_700_000_000_000);
+    let refund = engine::RefundPayment { payment: paid.payments[0], amount: None, key: None, at };
+    engine.refund(Asker::Operator, refund).await.expect("refunded");
+    let mut disputes = Vec::new();
+    for payment in &paid.payments[1..3] {
+        let (reason, description) = ("service_not_delivered".into(), None);
+        let open = engine::OpenDispute { payment: *payment, reason, description, key: None, at };
+        let opened = engine.open_dispute(Asker::Agent(&paid.payer), open).await.expect("opened");
+        disputes.push(opened.value.id);
+    }
+    engine.move_dispute(Asker::Operator, disputes[0], DisputeMove::Refund, None, at).await.expect("resolved");
+    engine.snapshot_now().await.expect("a snapshot");
+    let report = report_on(&ledger);
+    assert!(report.proved, "{:?}", report.findings);
+    assert_eq!((report.claims, report.open_disputes), (3, 1));
+    engine.shutdown(DRAIN).await.expect("closed");
+    drop(owned);
+    assert!(report_on(&ledger).proved);
+}
+
+/// Records that are sound one by one and wrong together.
+#[test]
+fn claims_that_do_not_add_up_are_findings() {
+    let nanos = Amount::from_nanos;
+    let (payer, payee) = (ledger::WalletId::from_raw(1), ledger::WalletId::from_raw(2));
+    let at = ledger::Timestamp::from_millis(0);
+    let opened = |wallet| {
+        let keys = Vec::new();
+        ledger::Fact::from(ledger::AgentCreated {
+            agent: ledger::AgentId::from_raw(9),
+            name: "a".into(),
+            operator: "o".into(),
+            metadata: None,
+            public_key: [0; 32],
+            keys,
+            wallet,
+            currency: ledger::Currency::USD,
+            at,
+        })
+    };
+    let terms = ledger::ClaimTerms {
+        payment: ledger::KeyPlace { lsn: 1, item: 0 },
+        payer,
+        payee: Some(payee),
+        currency: ledger::Currency::USD,
+        principal: nanos(100),
+    };
+    let refund = ledger::Refund {
+        terms,
+        amount: nanos(60),
+        refunded_after: nanos(60),
+        by: ledger::Party::Payee,
+        key: None,
+        at,
+        balance_after: ledger::Parts::default(),
+    };
+    let funding = ledger::Funding {
+        wallet: payee,
+        amount: nanos(1_000),
+        currency: ledger::Currency::USD,
+        key: None,
+        at,
+        balance_after: ledger::Parts::default(),
+    };
+    let moved = ledger::DisputeMoved {
+        terms,
+        dispute: ledger::Position::new(5),
+        previous: ledger::Position::new(5),
+        to: ledger::DisputeStatus::ResolvedDenied,
+        by: ledger::Party::Operator,
+        returned: Amount::ZERO,
+        released: nanos(1),
+        refunded_after: Amount::ZERO,
+        note: None,
+        call: None,
+        at,
+    };
+    let findings = |facts: Vec<ledger::Fact>| {
+        let (mut proof, mut scratch) = (Proof::default(), journal::Scratch::new());
+        for (lsn, fact) in
+            (1_u64..).zip([opened(payer), opened(payee), funding.clone().into()].into_iter().chain(facts))
+        {
+            journal::Encode::encode(&fact, &mut scratch);
+            proof.record(wal::Lsn::new(lsn), scratch.bytes());
+        }
+        proof.close();
+        proof.findings.join("; ")
+    };
+    assert_eq!(findings(vec![refund.clone().into()]), "");
+    let twice = findings(vec![refund.clone().into(), refund.clone().into()]);
+    assert!(twice.contains("120 of a payment of 100 was given back"), "{twice}");
+    let other =
+        ledger::Refund { terms: ledger::ClaimTerms { principal: nanos(99), ..terms }, ..refund.clone() };
+    let differing = findings(vec![refund.into(), other.into()]);
+    assert!(differing.contains("different terms of one payment"), "{differing}");
+    let released = findings(vec![moved.into()]);
+    assert!(released.contains("set aside") && released.contains("below zero"), "{released}");
 }
 
 /// Names and bytes of the log's files.

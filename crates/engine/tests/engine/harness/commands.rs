@@ -37,12 +37,14 @@ pub(crate) fn pay(payer: &Party, payee: WalletId, units: &str) -> PayCommand {
         caller: payer.id(),
         payer: payer.wallet,
         payee: Payee::Wallet(payee),
+        payee_agent: None,
         amount: amount(units),
         currency: None,
         rail: Rail::Internal,
         description: None,
         metadata: None,
         key: None,
+        agent_terms: None,
         at: AT,
     }
 }
@@ -65,6 +67,7 @@ pub(crate) fn external(label: &str) -> Payee {
 pub(crate) fn batch_item(payee: WalletId, units: &str) -> BatchItem {
     BatchItem {
         payee: Payee::Wallet(payee),
+        payee_agent: None,
         amount: amount(units),
         currency: None,
         rail: Rail::Internal,

@@ -7,6 +7,7 @@
 
 mod crash;
 mod disputes;
+mod disputes_crash;
 mod guide;
 mod guide_market;
 mod idempotency;

@@ -278,7 +278,7 @@ impl<'w> Owner<'w> {
         }
     }
 
-    fn policy(&self, caller: AgentId, at: Timestamp, requester: Requester) -> Option<Decided> {
+    fn policy(&mut self, caller: AgentId, at: Timestamp, requester: Requester) -> Option<Decided> {
         let reply = if self.wallet.agent == caller {
             let at = self.time(at);
             Reply::Policy(Box::new(PolicyView::of(
@@ -292,7 +292,7 @@ impl<'w> Owner<'w> {
         self.answer(requester, reply)
     }
 
-    fn check_key(&self, key: &KeyUse, requester: Requester) -> Option<Decided> {
+    fn check_key(&mut self, key: &KeyUse, requester: Requester) -> Option<Decided> {
         let reply = match self.wallet.keys.judge(Some(key), KeyScope::Batch) {
             KeyVerdict::New | KeyVerdict::Repeats(_) => Reply::Done,
             KeyVerdict::Conflicts => Reply::Refused(Denial::KeyConflict.into()),
@@ -300,7 +300,7 @@ impl<'w> Owner<'w> {
         self.answer(requester, reply)
     }
 
-    fn read(&self, caller: AgentId, at: Timestamp, requester: Requester) -> Option<Decided> {
+    fn read(&mut self, caller: AgentId, at: Timestamp, requester: Requester) -> Option<Decided> {
         let reply = if self.wallet.agent == caller {
             Reply::Wallet(WalletView::of(self.id, self.wallet.fields(), at))
         } else {
@@ -375,7 +375,9 @@ impl<'w> Owner<'w> {
     }
 
     /// Answers without a record, but not before all that this owner has decided is durable.
-    fn answer(&self, requester: Requester, reply: Reply) -> Option<Decided> {
+    fn answer(&mut self, requester: Requester, reply: Reply) -> Option<Decided> {
+        // Nothing is recorded, so what was reserved is free before the requester can act on the answer.
+        self.reserved = None;
         self.shared.answer(self.wallet.decided, requester, reply)
     }
 }

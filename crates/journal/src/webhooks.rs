@@ -75,7 +75,7 @@ pub(crate) struct WebhookRow<'a> {
     disabled: Option<DisabledRecord>,
     created_at: i64,
     updated_at: i64,
-    created: u64,
+    listens_since: u64,
     decided: u64,
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn webhook_row(webhook: &Webhook) -> WebhookRow<'_> {
         disabled: webhook.disabled.map(disabled_record),
         created_at: webhook.created_at.millis(),
         updated_at: webhook.updated_at.millis(),
-        created: webhook.created.get(),
+        listens_since: webhook.listens_since.get(),
         decided: webhook.decided.get(),
     }
 }
@@ -160,7 +160,7 @@ pub(crate) fn webhook(kind: u8, row: &ArchivedWebhookRow<'_>) -> Result<Webhook,
         disabled: row.disabled.as_ref().map(disabled),
         created_at: Timestamp::from_millis(row.created_at.to_native()),
         updated_at: Timestamp::from_millis(row.updated_at.to_native()),
-        created: Position::new(row.created.to_native()),
+        listens_since: Position::new(row.listens_since.to_native()),
         decided: Position::new(row.decided.to_native()),
     })
 }

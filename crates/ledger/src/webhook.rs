@@ -133,8 +133,9 @@ pub struct Webhook {
     pub disabled: Option<WebhookDisabled>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// Position of its creation: it hears of nothing before.
-    pub created: Position,
+    /// Position of the fact by which it began to listen, its creation or its latest activation: it hears of nothing before,
+    /// however late what happened is read.
+    pub listens_since: Position,
     /// Position of the last fact about it.
     pub decided: Position,
 }
@@ -153,7 +154,7 @@ impl Webhook {
             disabled: fact.disabled,
             created_at: fact.created_at,
             updated_at: fact.at,
-            created: position,
+            listens_since: position,
             decided: position,
         }
     }
@@ -164,7 +165,9 @@ impl Webhook {
         if position <= self.decided {
             return false;
         }
-        *self = Webhook { created: self.created, ..Webhook::created(fact, position) };
+        let begins_to_listen = self.disabled.is_some() && fact.disabled.is_none();
+        let listens_since = if begins_to_listen { position } else { self.listens_since };
+        *self = Webhook { listens_since, ..Webhook::created(fact, position) };
         true
     }
 

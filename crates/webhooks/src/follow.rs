@@ -124,7 +124,7 @@ fn take(inner: &Inner, store: &Store, runtime: &Handle, batch: &EventBatch) -> R
 }
 
 fn wants(webhook: &Webhook, event: &Event) -> bool {
-    webhook.disabled.is_none() && event.lsn > webhook.created.get() && webhook.wants(event.kind.name())
+    webhook.disabled.is_none() && event.lsn > webhook.listens_since.get() && webhook.wants(event.kind.name())
 }
 
 /// The webhook that has to be turned off before there is room for one more delivery to this one.

@@ -62,7 +62,7 @@ mod tests {
             disabled: None,
             created_at: NOW,
             updated_at: NOW,
-            created: Position::new(1),
+            listens_since: Position::new(1),
             decided: Position::new(1),
         }
     }

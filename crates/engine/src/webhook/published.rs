@@ -32,7 +32,7 @@ impl PublishedWebhooks {
     pub(crate) fn recovered(state: &Webhooks) -> Self {
         let published = Self::default();
         let mut webhooks: Vec<&Webhook> = state.iter().collect();
-        webhooks.sort_unstable_by_key(|webhook| webhook.created);
+        webhooks.sort_unstable_by_key(|webhook| (webhook.created_at, webhook.id));
         for webhook in webhooks {
             published.put(webhook.clone());
         }

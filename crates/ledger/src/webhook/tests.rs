@@ -93,13 +93,32 @@ fn a_rotation_keeps_one_old_secret_for_its_overlap() {
     assert_eq!((&first.secret, &first.previous), (&secret(2), &Some((secret(1), LATER))));
     let mut rotated = webhook();
     assert!(rotated.apply(&first, Position::new(20)));
-    assert_eq!((rotated.created, rotated.decided), (Position::new(10), Position::new(20)));
+    assert_eq!((rotated.listens_since, rotated.decided), (Position::new(10), Position::new(20)));
     let second = rotate(&rotated, 3, LATER);
     assert_eq!(second.previous, Some((secret(2), LATER)), "the first one ends");
     assert_eq!(rotate(&rotated, 3, AT).previous, None, "no overlap");
     let unknown = RotateWebhookCommand { secret: secret(9), overlap_until: AT, key: None, at: AT };
     let decision = decide_rotate_webhook(&agent(), None, unknown);
     assert_eq!(decision, Decision::Denied(Denial::UnknownWebhook));
+}
+
+#[test]
+fn a_webhook_that_listens_again_hears_of_nothing_before() {
+    let mut webhook = webhook();
+    let patched = |webhook: &Webhook, patch: PatchWebhookCommand| {
+        decide_patch_webhook(webhook, PatchWebhookCommand { at: AT, ..patch }).expect("something changes")
+    };
+    let steps = [
+        (PatchWebhookCommand { events: Some(vec!["token.*".into()]), ..Default::default() }, 10),
+        (PatchWebhookCommand { enabled: Some(false), ..Default::default() }, 10),
+        (PatchWebhookCommand { enabled: Some(true), ..Default::default() }, 40),
+        (PatchWebhookCommand { events: Some(vec!["payment.*".into()]), ..Default::default() }, 40),
+    ];
+    for (position, (patch, listens_since)) in (20..).step_by(10).zip(steps) {
+        let fact = patched(&webhook, patch);
+        assert!(webhook.apply(&fact, Position::new(position)));
+        assert_eq!(webhook.listens_since, Position::new(listens_since), "behind {position}");
+    }
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn webhooks_are_the_same_after_a_crash_and_from_a_snapshot() {
     assert!(node.engine.webhook(bob.id(), id).is_none(), "nobody else's");
 
     let [webhook] = &node.engine.webhooks(alice.id())[..] else { panic!("one is left") };
-    assert_eq!((webhook.created, webhook.disabled), (kept.created, Some(WebhookDisabled::Gone)));
+    assert_eq!((webhook.listens_since, webhook.disabled), (kept.listens_since, Some(WebhookDisabled::Gone)));
     assert_ne!(webhook.secret, kept.secret);
     assert_eq!(webhook.previous, Some((kept.secret, at(9))));
     let expected = (**webhook).clone();

@@ -15,6 +15,8 @@ impl Engine {
         let inner = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(idle_after);
+            // The first tick is at once: a wallet that came into use while this task waited for its turn is not idle.
+            ticks.tick().await;
             while inner.upgrade().is_some() {
                 ticks.tick().await;
                 shared.registry.sweep();

@@ -25,6 +25,7 @@ mod events;
 mod follower;
 mod housekeeping;
 mod keys;
+mod listing;
 mod lists;
 mod metrics;
 mod options;

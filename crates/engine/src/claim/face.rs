@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use history::{EntryKey, EntryKind};
+use history::EntryKind;
 use ledger::{
     AddEvidenceCommand, AgentId, CallTerms, ClaimTerms, Denial, DisputeId, DisputeMove, DisputeOpened, Fact,
     KeyPlace, MoveDisputeCommand, OpenDisputeCommand, Party, Payee, PaymentId, Position, RefundCommand,
@@ -17,14 +17,12 @@ use super::view::{
 use crate::{
     Engine,
     admission::Permit,
+    listing::Listing,
     refusal::Refusal,
     release::Reply,
-    views::{Answer, Cursor, Page, PageRequest, Transaction},
+    views::{Answer, Page, PageRequest, Transaction},
     wallet::Command,
 };
-
-/// Disputes that one list looks at.
-const LISTED_MAX: usize = 1_000;
 
 /// A payment that can be claimed back, with its parties.
 struct Claimable {
@@ -193,12 +191,15 @@ impl Engine {
             Asker::Agent(caller) => Some((caller.agent, filter.role)),
             Asker::Operator => None,
         };
-        let mut before = page.cursor.map(|cursor| EntryKey { lsn: cursor.lsn, item: cursor.item });
-        let (mut items, mut looked, mut decided) = (Vec::new(), 0, Position::ZERO);
-        let next = 'pages: loop {
-            let found = self.reads().disputes(whose, filter.range, before, page.limit).await?;
-            let last = found.items.last().map(history::Entry::key);
+        let mut listing = Listing::new(page, filter.status.is_some());
+        loop {
+            let (before, piece) = listing.wanted();
+            let found = self.reads().disputes(whose, filter.range, before, piece).await?;
+            let mut last = None;
             for entry in &found.items {
+                if listing.is_full() {
+                    break;
+                }
                 assert_eq!(
                     entry.kind,
                     EntryKind::DisputeListed,
@@ -207,25 +208,15 @@ impl Engine {
                 let Fact::DisputeOpened(opened) = self.reads().fact(entry.lsn).await? else {
                     return Err(Refusal::Damaged);
                 };
-                let (view, _, at) = self.as_seen(Position::new(entry.lsn), &opened);
-                decided = decided.max(at);
-                looked += 1;
-                if filter.status.is_none_or(|status| status == view.status) {
-                    items.push(view);
-                }
-                let is_last = found.next.is_none() && last == Some(entry.key());
-                if (items.len() == page.limit || looked >= LISTED_MAX) && !is_last {
-                    break 'pages Some(Cursor { lsn: entry.lsn, item: entry.item });
-                }
+                let (view, _, decided) = self.as_seen(Position::new(entry.lsn), &opened);
+                let matches = filter.status.is_none_or(|status| status == view.status);
+                listing.take(view, decided, matches);
+                last = Some(entry.key());
             }
-            match found.next {
-                Some(next) if items.len() < page.limit => before = Some(next),
-                next => break next.map(|key| Cursor { lsn: key.lsn, item: key.item }),
+            if let Some(next) = listing.end(&found, last) {
+                return listing.page(self, next).await;
             }
-        };
-        // Nothing is shown that a power cut could take back.
-        self.delivered(decided).await?;
-        Ok(Page { items, next })
+        }
     }
 
     fn admitted(&self, asker: Asker<'_>) -> Result<Permit, Refusal> {

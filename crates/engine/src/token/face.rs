@@ -2,7 +2,6 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use history::EntryKey;
 use ledger::{AgentId, Denial, Fact, Offer, Position, ReserveCommand, Step, TokenId, Verification};
 
 use super::{
@@ -15,17 +14,13 @@ use crate::{
     Engine,
     admission::Permit,
     engine::settled,
+    listing::Listing,
     refusal::Refusal,
     release::{Decided, Delivery, Reply, Seat},
     service::ServiceView,
-    views::{Answer, Caller, Cursor, Page, PageRequest},
+    views::{Answer, Caller, Page, PageRequest},
     wallet::Command,
 };
-
-/// Tokens that one request for a list looks at: a filter that matches little gives short pages.
-const LISTED_MAX: usize = 1_000;
-/// Tokens that a list with a filter asks the index for at once.
-const PIECE: usize = 100;
 
 impl Engine {
     /// Reserves a call of a service: its price is held in the payer's wallet until the token ends.
@@ -127,41 +122,34 @@ impl Engine {
         page: PageRequest,
     ) -> Result<Page<TokenView>, Refusal> {
         let shared = self.shared();
-        let mut before = page.cursor.map(|cursor| EntryKey { lsn: cursor.lsn, item: cursor.item });
-        let (mut items, mut looked, mut decided) = (Vec::new(), 0, Position::ZERO);
-        // A filter is asked about in large pieces, or a page of one that matches little would be a thousand questions.
-        let piece = if filter.status.is_some() { page.limit.max(PIECE) } else { page.limit };
-        let next = 'pages: loop {
+        let mut listing = Listing::new(page, filter.status.is_some());
+        loop {
+            let (before, piece) = listing.wanted();
             let found = self.reads().tokens(caller, filter.role, filter.range, before, piece).await?;
-            let last = found.items.last().map(history::Entry::key);
+            let mut last = None;
             for entry in &found.items {
+                if listing.is_full() {
+                    break;
+                }
                 let position = Position::new(entry.lsn);
                 let seen =
                     shared.tokens.read(position, |token| (token.decided, view_of(shared, position, token)));
-                let view = match seen {
-                    Some((at, view)) => {
-                        decided = decided.max(at);
-                        view
+                let (decided, view) = match seen {
+                    Some(seen) => seen,
+                    // The record of its end is durable, or it would not have been found.
+                    None => {
+                        let token = self.ended_token(caller, position).await?;
+                        (Position::ZERO, view_of(shared, position, &token))
                     }
-                    None => view_of(shared, position, &self.ended_token(caller, position).await?),
                 };
-                looked += 1;
-                if filter.status.is_none_or(|status| status == view.status) {
-                    items.push(view);
-                }
-                let is_last = found.next.is_none() && last == Some(entry.key());
-                if (items.len() == page.limit || looked >= LISTED_MAX) && !is_last {
-                    break 'pages Some(Cursor { lsn: entry.lsn, item: entry.item });
-                }
+                let matches = filter.status.is_none_or(|status| status == view.status);
+                listing.take(view, decided, matches);
+                last = Some(entry.key());
             }
-            match found.next {
-                Some(next) if items.len() < page.limit => before = Some(next),
-                next => break next.map(|key| Cursor { lsn: key.lsn, item: key.item }),
+            if let Some(next) = listing.end(&found, last) {
+                return listing.page(self, next).await;
             }
-        };
-        // Nothing is shown that a power cut could take back.
-        self.delivered(decided).await?;
-        Ok(Page { items, next })
+        }
     }
 
     /// Why the agent may have no further open token, if so.

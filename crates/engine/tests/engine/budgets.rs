@@ -8,10 +8,11 @@ use ledger::{
     SpendLimit, Timestamp, Window,
 };
 use testkit::Random;
-use wal::testing::{Disk, FaultyStorage, Loss, MemoryStorage};
+use wal::testing::{FaultyStorage, MemoryStorage};
 
 use crate::harness::{
-    Market, Node, Party, Setup, amount, batch, batch_item, denial, eventually, fund, pass, pay,
+    Market, Node, Party, Setup, amount, batch, batch_item, denial, eventually, for_each_power_cut, fund,
+    pass, pay,
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -215,11 +216,7 @@ fn a_budget_follows_the_money_through_power_cuts() {
     const REPLAY: &str = "cargo test -p engine --test engine a_budget_follows_the_money_through_power_cuts";
     let mut random = Random::new(testkit::seed(REPLAY));
     let disk = FaultyStorage::new();
-    let setup = Setup::new(disk.clone()).tuned(|options| {
-        options.wal.segment_bytes = 1 << 16;
-        options.wal.record_bytes_max = 1 << 14;
-        options.wal.batch_bytes_max = 1 << 13;
-    });
+    let setup = Setup::new(disk.clone()).with_many_segments();
     let node = setup.start();
     let market = Arc::new(Market::open(&node, None));
     let second = node.another(&market.consumer, Currency::USD);
@@ -240,15 +237,9 @@ fn a_budget_follows_the_money_through_power_cuts() {
     });
     node.kill();
     let calls = disk.calls();
-    let mut moments: Vec<usize> = (0..20).map(|_| opened + random.index(calls.len() + 1 - opened)).collect();
-    moments.sort_unstable();
-    let (mut image, mut applied) = (Disk::new(), 0);
-    for moment in moments {
-        calls[applied..moment].iter().for_each(|call| image.apply(call));
-        applied = moment;
-        let loss = if random.below(2) == 0 { Loss::Dropped } else { Loss::Random(random.next_u64()) };
+    for_each_power_cut(&calls, opened, 20, &mut random, |moment, image| {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let setup = setup.on(image.image(loss)).with_snapshots(directory.path());
+        let setup = setup.on(image).with_snapshots(directory.path());
         let node = setup.start();
         let left = wallets.iter().fold(Amount::ZERO, |sum, wallet| sum.plus(node.available(wallet)));
         let used = used(&read(&node, &wallets[0]));
@@ -256,5 +247,5 @@ fn a_budget_follows_the_money_through_power_cuts() {
         assert!(used <= amount("60"));
         node.shutdown();
         setup.audit();
-    }
+    });
 }

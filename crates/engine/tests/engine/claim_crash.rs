@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use engine::{Asker, DisputeView, Engine, RefundReceipt, Transaction};
 use ledger::{Amount, DisputeId, DisputeMove, DisputeStatus, Fact, PaymentId, Timestamp};
 use testkit::Random;
-use wal::testing::{Disk, FaultyStorage, Loss, MemoryStorage};
+use wal::testing::{FaultyStorage, MemoryStorage};
 
-use crate::harness::{Books, Party, Setup, amount, dispute_of, evidence_for, external, fund, pay, refund_of};
+use crate::harness::{
+    Books, Party, Setup, amount, dispute_of, evidence_for, external, for_each_power_cut, fund, pay, refund_of,
+};
 
 const CLIENTS: usize = 6;
 const PAYMENTS: usize = 20;
@@ -122,11 +124,7 @@ fn nothing_that_a_party_was_told_of_a_claim_is_lost() {
     let points =
         std::env::var("ENGINE_CRASH_POINTS").ok().and_then(|text| text.parse().ok()).unwrap_or(POINTS);
     let disk = FaultyStorage::new();
-    let setup = Setup::new(disk.clone()).tuned(|options| {
-        options.wal.segment_bytes = 1 << 16;
-        options.wal.record_bytes_max = 1 << 14;
-        options.wal.batch_bytes_max = 1 << 13;
-    });
+    let setup = Setup::new(disk.clone()).with_many_segments();
     let node = setup.start();
     let (consumer, merchant) = (node.party("consumer"), node.party("merchant"));
     node.run(node.engine.fund(&consumer.caller, fund(&consumer, "1000"))).expect("funded");
@@ -144,21 +142,10 @@ fn nothing_that_a_party_was_told_of_a_claim_is_lost() {
     let calls = disk.calls();
     let told = std::mem::take(&mut *client.notes.lock().unwrap_or_else(PoisonError::into_inner));
     assert!(calls.len() > opened + 200 && told.len() > 200, "a run worth cutting");
-    let mut moments: Vec<usize> =
-        (0..points).map(|_| opened + random.index(calls.len() + 1 - opened)).collect();
-    moments.sort_unstable();
-    let (mut image, mut applied) = (Disk::new(), 0);
-    for moment in moments {
-        calls[applied..moment].iter().for_each(|call| image.apply(call));
-        applied = moment;
-        let loss = match random.below(3) {
-            0 => Loss::Dropped,
-            1 => Loss::Kept,
-            _ => Loss::Random(random.next_u64()),
-        };
+    for_each_power_cut(&calls, opened, points, &mut random, |moment, image| {
         let told = &told[..told.partition_point(|(calls, _)| *calls <= moment)];
-        check(&setup, &client, image.image(loss), told);
-    }
+        check(&setup, &client, image, told);
+    });
 }
 
 fn check(setup: &Setup, client: &Client, image: MemoryStorage, told: &[(usize, Told)]) {

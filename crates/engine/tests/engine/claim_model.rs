@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::{Asker, DisputeFilter, OpenDispute, RefundPayment, Refusal, TimeRange};
 use ledger::{DisputeId, DisputeMove, DisputeStatus, EVIDENCE_MAX, PayCommand, PaymentId, Timestamp};
 use testkit::{ClaimAction, ClaimOutcome, Claims, Money, Random, Voice};
-use wal::testing::{FaultyStorage, Loss};
+use wal::testing::FaultyStorage;
 
 use crate::harness::{
     Node, Party, Setup, dispute_of, eventually, evidence_for, external, fund, key, page, pay, refund_of, usd,
@@ -245,11 +245,8 @@ impl Story {
 
     /// The power goes: what was not synced is lost, and nothing of that was acknowledged.
     fn crash(&mut self) {
-        let image = self.disk.crash_image(Loss::Dropped);
-        self.node.take().expect("alive").kill();
-        self.disk = FaultyStorage::with_image(&image);
-        self.setup = self.setup.on(self.disk.clone());
-        self.node = Some(self.setup.start());
+        let node = self.node.take().expect("alive");
+        self.node = Some(self.setup.lose_power(&mut self.disk, node));
     }
 
     /// One dispute for each way that there is to move it: chance alone would leave one out now and then.

@@ -12,7 +12,7 @@ use testkit::{
     Action, Command, Config, Ids, Item, ItemResult, Model, ModelOutcome, Payee, Random, Reading, Workload,
     differences,
 };
-use wal::testing::{FaultyStorage, Loss};
+use wal::testing::FaultyStorage;
 
 use crate::harness::{Node, Party, Setup, denial, eventually, external, page, usd};
 
@@ -327,11 +327,8 @@ impl Story {
 
     /// The power goes: what was not synced is lost, and nothing of that was acknowledged.
     fn crash(&mut self) {
-        let image = self.disk.crash_image(Loss::Dropped);
-        self.node.take().expect("alive").kill();
-        self.disk = FaultyStorage::with_image(&image);
-        self.setup = self.setup.on(self.disk.clone());
-        self.node = Some(self.setup.start());
+        let node = self.node.take().expect("alive");
+        self.node = Some(self.setup.lose_power(&mut self.disk, node));
     }
 
     fn tell(&mut self, random: &mut Random, workload: &mut Workload) {

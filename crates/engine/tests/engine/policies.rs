@@ -9,10 +9,11 @@ use ledger::{
     PolicyScope, Recipient, Span, SpendLimit, Timestamp, Window,
 };
 use testkit::Random;
-use wal::testing::{Disk, FaultyStorage, Loss, MemoryStorage};
+use wal::testing::{FaultyStorage, MemoryStorage};
 
 use crate::harness::{
-    Market, Node, Party, Setup, amount, batch, batch_item, denial, external, fund, pass, pay, pay_keyed,
+    Market, Node, Party, Setup, amount, batch, batch_item, denial, external, for_each_power_cut, fund, pass,
+    pay, pay_keyed,
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -288,11 +289,7 @@ fn usage_follows_the_money_through_power_cuts() {
     const REPLAY: &str = "cargo test -p engine --test engine usage_follows_the_money_through_power_cuts";
     let mut random = Random::new(testkit::seed(REPLAY));
     let disk = FaultyStorage::new();
-    let setup = Setup::new(disk.clone()).tuned(|options| {
-        options.wal.segment_bytes = 1 << 16;
-        options.wal.record_bytes_max = 1 << 14;
-        options.wal.batch_bytes_max = 1 << 13;
-    });
+    let setup = Setup::new(disk.clone()).with_many_segments();
     let node = setup.start();
     let market = Arc::new(Market::open(&node, None));
     set(&node, &market.consumer, limit("60", MONTH));
@@ -307,15 +304,9 @@ fn usage_follows_the_money_through_power_cuts() {
     });
     node.kill();
     let calls = disk.calls();
-    let mut moments: Vec<usize> = (0..60).map(|_| opened + random.index(calls.len() + 1 - opened)).collect();
-    moments.sort_unstable();
-    let (mut image, mut applied) = (Disk::new(), 0);
-    for moment in moments {
-        calls[applied..moment].iter().for_each(|call| image.apply(call));
-        applied = moment;
-        let loss = if random.below(2) == 0 { Loss::Dropped } else { Loss::Random(random.next_u64()) };
+    for_each_power_cut(&calls, opened, 60, &mut random, |moment, image| {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let setup = setup.on(image.image(loss)).with_snapshots(directory.path());
+        let setup = setup.on(image).with_snapshots(directory.path());
         let node = setup.start();
         let used = used(&read(&node, &market.consumer));
         let left = amount("100").minus(node.available(&market.consumer));
@@ -323,5 +314,5 @@ fn usage_follows_the_money_through_power_cuts() {
         assert!(used <= amount("60"));
         node.kill();
         setup.audit();
-    }
+    });
 }

@@ -10,7 +10,7 @@ use ledger::{Sla, TokenId, TokenStatus};
 use testkit::Random;
 use wal::testing::{Disk, FaultyStorage, Loss};
 
-use crate::harness::{Market, Setup, eventually, pass, redeem};
+use crate::harness::{Market, Setup, eventually, for_each_power_cut, pass, redeem};
 
 const CLIENTS: usize = 6;
 const CALLS: usize = 30;
@@ -74,11 +74,7 @@ fn nothing_that_a_party_was_told_of_a_call_is_lost() {
     let points =
         std::env::var("ENGINE_CRASH_POINTS").ok().and_then(|text| text.parse().ok()).unwrap_or(POINTS);
     let disk = FaultyStorage::new();
-    let setup = Setup::new(disk.clone()).tuned(|options| {
-        options.wal.segment_bytes = 1 << 16;
-        options.wal.record_bytes_max = 1 << 14;
-        options.wal.batch_bytes_max = 1 << 13;
-    });
+    let setup = Setup::new(disk.clone()).with_many_segments();
     let node = setup.start();
     let market = Arc::new(Market::open(&node, None));
     let opened = disk.call_count();
@@ -99,21 +95,10 @@ fn nothing_that_a_party_was_told_of_a_call_is_lost() {
     let (calls, told) =
         (disk.calls(), std::mem::take(&mut *notes.lock().unwrap_or_else(PoisonError::into_inner)));
     assert!(calls.len() > opened + 200 && told.len() > 400, "a run worth cutting");
-    let mut moments: Vec<usize> =
-        (0..points).map(|_| opened + random.index(calls.len() + 1 - opened)).collect();
-    moments.sort_unstable();
-    let (mut image, mut applied) = (Disk::new(), 0);
-    for moment in moments {
-        calls[applied..moment].iter().for_each(|call| image.apply(call));
-        applied = moment;
-        let loss = match random.below(3) {
-            0 => Loss::Dropped,
-            1 => Loss::Kept,
-            _ => Loss::Random(random.next_u64()),
-        };
+    for_each_power_cut(&calls, opened, points, &mut random, |moment, image| {
         let told = &told[..told.partition_point(|(calls, _)| *calls <= moment)];
-        check(&setup, &market, image.image(loss), told);
-    }
+        check(&setup, &market, image, told);
+    });
 }
 
 /// The power goes at every call of the disk while calls come to each of their five ends, with everything, nothing and

@@ -86,10 +86,7 @@ impl Notes {
 impl Recording {
     pub(super) fn make(seed: u64) -> Self {
         let disk = FaultyStorage::new();
-        let mut setup = Setup::new(disk.clone()).tuned(|options| {
-            options.wal.segment_bytes = 1 << 16;
-            options.wal.record_bytes_max = 1 << 14;
-            options.wal.batch_bytes_max = 1 << 13;
+        let mut setup = Setup::new(disk.clone()).with_many_segments().tuned(|options| {
             options.wal.watermark_after = Duration::from_millis(2);
             options.idle_after = Duration::from_millis(4);
             options.snapshots_kept = usize::MAX;

@@ -6,6 +6,7 @@ mod commands;
 mod disk;
 mod market;
 mod node;
+mod power;
 
 pub(crate) use books::Books;
 pub(crate) use claims::{dispute_of, evidence_for, refund_of};
@@ -16,6 +17,7 @@ pub(crate) use commands::{
 pub(crate) use disk::{GatedStorage, Shut};
 pub(crate) use market::{Market, pass, redeem, register, seen, terms};
 pub(crate) use node::{Node, Party, Setup, denial, new_agent};
+pub(crate) use power::for_each_power_cut;
 
 use std::time::Duration;
 

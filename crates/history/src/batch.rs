@@ -1,25 +1,25 @@
 //! Adding records to the index.
 //!
 //! A batch gathers entries aside, so that readers see all of it or nothing, and takes the lock of the layers for the
-//! appending alone. The running balances that it computes become known with its commit, so a batch that is dropped has
-//! nothing to undo.
+//! appending alone. Where wallets stand is known to the batch alone, so one that is dropped has nothing to undo but to
+//! forget that.
 
 use std::sync::MutexGuard;
 
 use ledger::WalletId;
 use wal::Lsn;
 
-use crate::balances::{Balances, ByWallet};
+use crate::balances::Balances;
 use crate::entry::{EntryKey, Head, Line, encode_value};
 use crate::lines::for_each_line;
+use crate::recent::Number;
 use crate::watermark::Watermark;
 use crate::{Error, History};
 
 /// What the one batch at a time works with; its memory is used again by the next one.
 pub(crate) struct Writer {
+    /// Where wallets stand behind what is staged.
     balances: Balances,
-    /// Where the wallets of this batch stand.
-    heads: ByWallet<Head>,
     staged: Vec<Staged>,
     values: Vec<u8>,
 }
@@ -27,13 +27,14 @@ pub(crate) struct Writer {
 struct Staged {
     wallet: WalletId,
     key: EntryKey,
+    number: Number,
     /// Where its value ends in `values`.
     end: usize,
 }
 
 impl Writer {
     pub(crate) fn new(balances: Balances) -> Writer {
-        Writer { balances, heads: ByWallet::default(), staged: Vec::new(), values: Vec::new() }
+        Writer { balances, staged: Vec::new(), values: Vec::new() }
     }
 }
 
@@ -50,9 +51,7 @@ pub struct Batch<'h> {
 
 impl<'h> Batch<'h> {
     pub(crate) fn begin(history: &'h History, mut writer: MutexGuard<'h, Writer>) -> Batch<'h> {
-        writer.heads.clear();
-        writer.staged.clear();
-        writer.values.clear();
+        writer.balances.begin();
         let watermark = history.layers().active.watermark();
         Batch { history, writer, watermark, records: 0, done: 0, has_failed: false }
     }
@@ -60,14 +59,27 @@ impl<'h> Batch<'h> {
     /// Adds the record at `lsn`. Records come in log order; those below the cursor are in the index already and are
     /// skipped. After an error the batch is lost, and the same records may be offered to a new one.
     pub fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Error> {
+        self.records([(lsn, payload)])
+    }
+
+    /// The same for many records, which costs less for each.
+    pub fn records<'p>(&mut self, records: impl IntoIterator<Item = (Lsn, &'p [u8])>) -> Result<(), Error> {
         assert!(!self.has_failed, "a batch that failed takes nothing more");
-        if lsn < self.watermark.next {
-            return Ok(());
+        let mut last = None;
+        for (lsn, payload) in records {
+            if lsn < self.watermark.next {
+                continue;
+            }
+            assert!(self.watermark.records == 0 || lsn > self.watermark.last, "records come in log order");
+            let added = self.add(lsn, payload).inspect_err(|error| self.history.condemn_if_damaged(error));
+            self.has_failed = added.is_err();
+            added?;
+            last = Some(payload);
         }
-        assert!(self.watermark.records == 0 || lsn > self.watermark.last, "records come in log order");
-        let added = self.add(lsn, payload).inspect_err(|error| self.history.condemn_if_damaged(error));
-        self.has_failed = added.is_err();
-        added
+        if let Some(payload) = last {
+            self.watermark.tell(payload);
+        }
+        Ok(())
     }
 
     /// Records added so far, without those that were skipped.
@@ -89,49 +101,55 @@ impl<'h> Batch<'h> {
             return;
         }
         self.watermark.next = next;
-        let Writer { balances, heads, staged, values } = &mut *self.writer;
+        let Writer { balances, staged, values } = &mut *self.writer;
         let mut layers = self.history.layers_mut();
         let mut begin = 0;
-        for Staged { wallet, key, end } in staged.drain(..) {
-            layers.active.push(wallet, key, &values[begin..end]);
+        for Staged { wallet, key, mut number, end } in staged.drain(..) {
+            if !layers.active.knows(number) {
+                number = layers.active.number(wallet);
+                balances.number(wallet, number);
+            }
+            layers.active.push(number, key, &values[begin..end]);
             begin = end;
         }
+        values.clear();
         layers.active.advance(self.watermark);
         drop(layers);
-        for (wallet, head) in heads.drain() {
-            balances.put(wallet, head);
-        }
         self.history.publish(next);
     }
 
     fn add(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Error> {
-        let fact = journal::decode(payload).map_err(|source| Error::Record { lsn, source })?;
+        let malformed = |source| Error::Record { lsn, source };
+        let view = journal::view(payload).map_err(malformed)?;
         let before = self.writer.staged.len();
-        for_each_line(&fact, |wallet, item, line| {
+        for_each_line(&view, malformed, |wallet, item, line| {
             self.stage(wallet, EntryKey { lsn: lsn.get(), item }, &line)
         })?;
         let entries = self.writer.staged.len() - before;
-        self.watermark.count(lsn, payload, entries as u64);
+        self.watermark.count(lsn, entries as u64);
         self.records += 1;
         Ok(())
     }
 
     fn stage(&mut self, wallet: WalletId, key: EntryKey, line: &Line<'_>) -> Result<(), Error> {
-        let head = self.head(wallet)?.advance(line);
         self.history.pace.step(&mut self.done, 1);
-        let Writer { heads, staged, values, .. } = &mut *self.writer;
-        heads.insert(wallet, head);
-        encode_value(line, head, values);
-        staged.push(Staged { wallet, key, end: values.len() });
+        let Writer { balances, staged, values } = &mut *self.writer;
+        let read = || Ok(self.history.head(wallet)?.unwrap_or(Head::EMPTY));
+        let standing = balances.standing(wallet, read)?;
+        standing.head = standing.head.advance(line);
+        encode_value(line, standing.head, values);
+        staged.push(Staged { wallet, key, number: standing.number, end: values.len() });
         Ok(())
     }
+}
 
-    /// Where the wallet stands: by this batch, by earlier ones, or by its newest entry.
-    fn head(&self, wallet: WalletId) -> Result<Head, Error> {
-        let Writer { heads, balances, .. } = &*self.writer;
-        match heads.get(&wallet).copied().or_else(|| balances.get(wallet)) {
-            Some(head) => Ok(head),
-            None => Ok(self.history.head(wallet)?.unwrap_or(Head::EMPTY)),
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let Writer { balances, staged, values } = &mut *self.writer;
+        if !staged.is_empty() {
+            balances.forget();
+            staged.clear();
+            values.clear();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Entries of one wallet that follow each other, in one row of the database.
+//! Entries of one wallet that follow each other, in one row: in memory as in the database.
 //!
 //! A busy wallet has dozens of entries in every run. One row for all of them is written, compared and merged once, and
 //! their places, which are near each other, take a few bytes instead of a key each.
@@ -11,42 +11,80 @@ use std::ops::Range;
 
 use crate::Error;
 use crate::entry::EntryKey;
-use crate::varint::{Input, put_unsigned};
+use crate::varint::{Input, Output};
 
 /// Entries of one row: a page of a list reads one or two rows.
-pub(crate) const ENTRIES_MAX: usize = 64;
-/// Bytes of values behind which a row takes no more entries: a block of the database.
-pub(crate) const VALUE_BYTES_MAX: usize = 4 << 10;
+pub(crate) const ENTRIES_MAX: u32 = 64;
+/// Bytes behind which a row takes no more entries: a block of the database.
+pub(crate) const BYTES_MAX: u32 = 4 << 10;
 
-/// A row being written. Its memory is used again by the next one.
-#[derive(Debug, Default)]
-pub(crate) struct Bundle {
-    bytes: Vec<u8>,
+/// Bytes before a value at most: two numbers of ten bytes and one of five.
+pub(crate) const PLACE_BYTES_MAX: usize = 25;
+
+/// Writes what stands before the value of an entry at `key`, behind the one at `last` in its row. Returns its length.
+pub(crate) fn write_place(
     last: Option<EntryKey>,
+    key: EntryKey,
+    value_bytes: usize,
+    out: &mut [u8],
+) -> usize {
+    assert!(last.is_none_or(|last| last < key), "a wallet's entries have places of their own, in order");
+    let mut output = Output::new(out);
+    output.put_unsigned(last.map_or(0, |last| key.lsn - last.lsn).into());
+    output.put_unsigned(key.item.into());
+    output.put_unsigned(value_bytes as u128);
+    output.len()
 }
 
-impl Bundle {
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-        self.last = None;
-    }
+/// The value of an entry in the row that it lies in.
+pub(crate) struct InRow<R> {
+    row: R,
+    range: Range<usize>,
+}
 
-    /// Adds an entry that is newer than all before it.
-    pub(crate) fn push(&mut self, key: EntryKey, value: &[u8]) {
-        assert!(
-            self.last.is_none_or(|last| last < key),
-            "a wallet's entries have places of their own, in order"
-        );
-        let distance = self.last.map_or(0, |last| key.lsn - last.lsn);
-        self.last = Some(key);
-        put_unsigned(&mut self.bytes, distance.into());
-        put_unsigned(&mut self.bytes, key.item.into());
-        put_unsigned(&mut self.bytes, value.len() as u128);
-        self.bytes.extend_from_slice(value);
+impl<R: AsRef<[u8]>> AsRef<[u8]> for InRow<R> {
+    fn as_ref(&self) -> &[u8] {
+        &self.row.as_ref()[self.range.clone()]
     }
+}
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+/// Takes rows of a wallet apart, the newest first: gives the entries older than a key.
+pub(crate) struct Entries<I, R> {
+    /// The place of each row's oldest entry, and the row.
+    rows: I,
+    /// A row goes by its oldest entry: the first one that is met may hold newer ones than are asked for.
+    before: EntryKey,
+    row: Option<R>,
+    /// What is left of the row, oldest first.
+    places: Vec<(EntryKey, Range<usize>)>,
+}
+
+impl<I, R> Entries<I, R> {
+    pub(crate) fn new(rows: I, before: EntryKey) -> Entries<I, R> {
+        Entries { rows, before, row: None, places: Vec::new() }
+    }
+}
+
+impl<I, R> Iterator for Entries<I, R>
+where
+    I: Iterator<Item = Result<(EntryKey, R), Error>>,
+    R: AsRef<[u8]> + Clone,
+{
+    type Item = Result<(EntryKey, InRow<R>), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            while let (Some(row), Some((key, range))) = (&self.row, self.places.pop()) {
+                if key < self.before {
+                    return Some(Ok((key, InRow { row: row.clone(), range })));
+                }
+            }
+            let opened = self.rows.next()?.and_then(|(oldest, row)| Ok((places(oldest, row.as_ref())?, row)));
+            match opened {
+                Ok((places, row)) => (self.places, self.row) = (places, Some(row)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
     }
 }
 
@@ -95,11 +133,15 @@ mod tests {
     ];
 
     fn written(entries: &[(u64, u32, &[u8])]) -> Vec<u8> {
-        let mut bundle = Bundle::default();
+        let (mut row, mut last) = (Vec::new(), None);
         for (lsn, item, value) in entries {
-            bundle.push(EntryKey { lsn: *lsn, item: *item }, value);
+            let key = EntryKey { lsn: *lsn, item: *item };
+            let mut place = [0; PLACE_BYTES_MAX];
+            let length = write_place(last.replace(key), key, value.len(), &mut place);
+            row.extend_from_slice(&place[..length]);
+            row.extend_from_slice(value);
         }
-        bundle.bytes().to_vec()
+        row
     }
 
     #[test]
@@ -118,12 +160,22 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_was_cleared_begins_anew() {
-        let mut bundle = Bundle::default();
-        bundle.push(EntryKey { lsn: 9, item: 9 }, b"other");
-        bundle.clear();
-        bundle.push(EntryKey { lsn: 5, item: 1 }, b"value");
-        assert_eq!(bundle.bytes(), written(&[(5, 1, b"value")]));
+    fn rows_are_taken_apart_from_the_newest_entry_on() {
+        let key = |index: usize| EntryKey { lsn: ENTRIES[index].0, item: ENTRIES[index].1 };
+        let rows = [(key(3), written(&ENTRIES[3..])), (key(0), written(&ENTRIES[..3]))];
+        for before in 0..=ENTRIES.len() {
+            let bound = ENTRIES.get(before).map_or(EntryKey::MAX, |_| key(before));
+            let found: Vec<(EntryKey, Vec<u8>)> = Entries::new(rows.iter().cloned().map(Ok), bound)
+                .map(|entry| entry.map(|(key, value)| (key, value.as_ref().to_vec())))
+                .collect::<Result<_, Error>>()
+                .expect("they are decoded");
+            let older = if before == ENTRIES.len() { before - 1 } else { before };
+            let expected: Vec<_> =
+                (0..older).rev().map(|index| (key(index), ENTRIES[index].2.to_vec())).collect();
+            assert_eq!(found, expected, "before entry {before}");
+        }
+        let damaged = [Ok((key(0), vec![9; 9]))].into_iter();
+        assert!(Entries::new(damaged, EntryKey::MAX).next().is_some_and(|entry| entry.is_err()));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use ledger::{Amount, Rail, Timestamp, WalletId};
 
 use crate::Error;
-use crate::varint::{Input, put_signed, put_unsigned};
+use crate::varint::{Input, Output};
 
 /// Place of an entry in the log: the record and the item in it. Entries are ordered by it, and it is what pages go by.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -219,28 +219,38 @@ pub(crate) fn decode_key(bytes: &[u8]) -> Result<(WalletId, EntryKey), Error> {
     Ok((WalletId::from_raw(wallet), EntryKey { lsn: !lsn, item: !item }))
 }
 
+/// Bytes of a value without its label at most: three codes, five numbers, and what is known of the other side.
+const NUMBERS_BYTES_MAX: usize = 3 + 5 * 19 + 17;
+
 /// Appends the value of an entry.
 pub(crate) fn encode_value(line: &Line<'_>, head: Head, out: &mut Vec<u8>) {
+    let begin = out.len();
+    out.resize(begin + NUMBERS_BYTES_MAX, 0);
+    let mut output = Output::new(&mut out[begin..]);
     let rail = line.rail.map_or(0, |rail| rail as u8 + 1);
-    out.extend_from_slice(&[kind_code(line.kind), rail, status_code(line.status)]);
-    put_signed(out, line.delta.nanos());
-    put_signed(out, line.fee.nanos());
-    put_signed(out, head.balance.nanos());
-    put_signed(out, line.at.millis().into());
-    put_signed(out, i128::from(head.latest_at.millis()) - i128::from(line.at.millis()));
+    output.put_all(&[kind_code(line.kind), rail, status_code(line.status)]);
+    output.put_signed(line.delta.nanos());
+    output.put_signed(line.fee.nanos());
+    output.put_signed(head.balance.nanos());
+    output.put_signed(line.at.millis().into());
+    output.put_signed(i128::from(head.latest_at.millis()) - i128::from(line.at.millis()));
+    let mut label = "";
     match line.party {
-        Party::Faucet => out.push(0),
+        Party::Faucet => output.put(0),
         Party::Wallet(wallet) => {
-            out.push(1);
-            out.extend_from_slice(&wallet.raw().to_be_bytes());
+            output.put(1);
+            output.put_all(&wallet.raw().to_be_bytes());
         }
-        Party::External(label) => {
-            out.push(2);
-            put_unsigned(out, label.len() as u128);
-            out.extend_from_slice(label.as_bytes());
+        Party::External(text) => {
+            output.put(2);
+            output.put_unsigned(text.len() as u128);
+            label = text;
         }
-        Party::Outside => out.push(3),
+        Party::Outside => output.put(3),
     }
+    let length = output.len();
+    out.truncate(begin + length);
+    out.extend_from_slice(label.as_bytes());
 }
 
 /// A value as kept, without copying the label.

@@ -9,8 +9,9 @@ use wal::{Lsn, ReadError, Tail, TailBatch};
 
 use crate::{Batch, Error, History, priority};
 
-/// Records after which a batch is made visible although the log has more: readers wait for whole batches.
-const BATCH_RECORDS: usize = 4_096;
+/// Records after which a batch is made visible although the log has more: readers wait for whole batches, and what is
+/// gathered for one stays in the processor's cache.
+const BATCH_RECORDS: usize = 1_024;
 
 /// How long the follower waits for the log before it looks at the stop flag.
 const IDLE: Duration = Duration::from_millis(100);
@@ -86,9 +87,7 @@ fn take_what_is_ready(history: &History, tail: &mut Tail, first: TailBatch) -> R
 }
 
 fn add(batch: &mut Batch<'_>, records: &TailBatch) -> Result<Lsn, Error> {
-    for (lsn, payload) in records.records() {
-        batch.record(lsn, payload)?;
-    }
+    batch.records(records.records())?;
     Ok(records.end())
 }
 
@@ -103,7 +102,8 @@ impl Sealer {
     fn start(&mut self, history: &Arc<History>) -> Result<(), Error> {
         self.wait()?;
         let history = Arc::clone(history);
-        let spawned = thread::Builder::new().name("history-seal".to_owned()).spawn(move || history.seal());
+        let spawned =
+            thread::Builder::new().name("history-seal".to_owned()).spawn(move || history.seal_part());
         self.running = Some(spawned.map_err(Error::Thread)?);
         Ok(())
     }

@@ -150,17 +150,25 @@ impl History {
     ///
     /// On an error nothing is lost: the part stays readable in memory, and the next call tries again.
     pub fn seal(&self) -> Result<(), Error> {
-        let _sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
-        // What an earlier call could not write comes first.
-        while let Some(part) = self.freeze() {
-            self.table.ingest(&part).inspect_err(|error| self.condemn_if_damaged(error))?;
-            let mut layers = self.layers_mut();
-            layers.sealed = part.watermark();
-            layers.frozen = None;
-            drop(layers);
-            // A reader that is still at it keeps the part, and its memory with it.
-            *self.spare() = Arc::into_inner(part);
+        let end = self.cursor();
+        while self.layers().sealed.next < end {
+            self.seal_part()?;
         }
+        Ok(())
+    }
+
+    /// Writes one part out: the one that an earlier call could not write, or all there is now. What is added meanwhile is
+    /// left to the next call: parts of what came while another was written would be small, and many.
+    pub(crate) fn seal_part(&self) -> Result<(), Error> {
+        let _sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(part) = self.freeze() else { return Ok(()) };
+        self.table.ingest(&part).inspect_err(|error| self.condemn_if_damaged(error))?;
+        let mut layers = self.layers_mut();
+        layers.sealed = part.watermark();
+        layers.frozen = None;
+        drop(layers);
+        // A reader that is still at it keeps the part, and its memory with it.
+        *self.spare() = Arc::into_inner(part);
         Ok(())
     }
 

@@ -17,6 +17,7 @@
 mod balances;
 mod batch;
 mod bundle;
+mod chunks;
 mod directory;
 mod disputes;
 mod entry;

@@ -1,107 +1,94 @@
-//! From facts to statement lines. Pure.
+//! From records to statement lines. Pure.
 
+use journal::{Kind, Paid, PaidTo, View};
 use ledger::{
-    Amount, ClaimStep, ClaimTerms, DisputeMoved, DisputeOpened, DisputeStatus, Fact, Funding, ItemOutcome,
-    Payee, PaymentBatch, Rail, Refund, Timestamp, TokenEnd, TokenEnded, TokenReserved, WalletId,
+    Amount, ClaimStep, ClaimTerms, DisputeMoved, DisputeOpened, DisputeStatus, Fact, Funding, Rail, Refund,
+    Timestamp, TokenEnd, TokenEnded, TokenReserved, WalletId,
 };
 
 use crate::disputes::{DisputeRole, all_key, dispute_key};
 use crate::entry::{EntryKind, Line, Party, PaymentStatus};
 use crate::tokens::{TokenRole, end_key, role_key};
 
-/// Calls `visit` with wallet and item index for every line that `fact` adds to a statement: one for each posting on a
-/// wallet's available balance, one for the payer of a call, and those of the lists of tokens.
+/// Calls `visit` with wallet and item index for every line that a record adds to a statement: one for each posting on a
+/// wallet's available balance, one for the payer of a call, and those of the lists of tokens and disputes. `malformed` is
+/// told of a record that cannot be decoded.
 pub(crate) fn for_each_line<E>(
-    fact: &Fact,
+    view: &View<'_>,
+    malformed: impl FnOnce(journal::Error) -> E,
     mut visit: impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    match fact {
-        Fact::Payment(payment) => {
-            let (payee, rail, at) = (&payment.payee, payment.rail, payment.at);
-            let terms = Terms { payee, amount: payment.amount, fee: payment.fee, rail, at };
-            payment_lines(payment.payer, 0, &terms, &mut visit)
+    match view.kind() {
+        // Nearly every record is a payment: it is read in place. What was denied or repeated in a batch has no lines.
+        Kind::Payment | Kind::PaymentBatch => {
+            view.paid().try_for_each(|paid| payment_lines(&paid, &mut visit))
         }
-        Fact::PaymentBatch(batch) => batch_lines(batch, &mut visit),
-        Fact::Funding(funding) => visit(funding.wallet, 0, funding_line(funding)),
-        Fact::TokenReserved(reserved) => reserved_lines(reserved, &mut visit),
-        Fact::TokenEnded(ended) => ended_lines(ended, &mut visit),
-        Fact::Refund(refund) => refund_lines(refund, &mut visit),
-        Fact::DisputeOpened(opened) => opened_lines(opened, &mut visit),
-        Fact::DisputeMoved(moved) => moved_lines(moved, &mut visit),
+        Kind::Funding
+        | Kind::TokenReserved
+        | Kind::TokenEnded
+        | Kind::Refund
+        | Kind::DisputeOpened
+        | Kind::DisputeMoved => fact_lines(&view.to_fact().map_err(malformed)?, &mut visit),
         // They open, close or name things and move nothing.
-        Fact::AgentCreated(_)
-        | Fact::WalletOpened(_)
-        | Fact::KeyAdded(_)
-        | Fact::KeyRevoked(_)
-        | Fact::KeysRotated(_)
-        | Fact::StatusChange(_)
-        | Fact::TokenStepped(_)
-        | Fact::ServiceChanged(_)
-        | Fact::TrustChanged(_)
-        | Fact::Clock(_)
-        | Fact::WebhookChanged(_)
-        | Fact::PolicyChanged(_)
-        | Fact::PolicyDenied(_)
-        | Fact::AgentPolicyChanged(_)
-        | Fact::EvidenceAdded(_) => Ok(()),
+        Kind::AgentCreated
+        | Kind::WalletOpened
+        | Kind::KeyAdded
+        | Kind::KeyRevoked
+        | Kind::KeysRotated
+        | Kind::StatusChange
+        | Kind::TokenStepped
+        | Kind::ServiceChanged
+        | Kind::TrustChanged
+        | Kind::Clock
+        | Kind::WebhookChanged
+        | Kind::PolicyChanged
+        | Kind::PolicyDenied
+        | Kind::AgentPolicyChanged
+        | Kind::EvidenceAdded => Ok(()),
     }
 }
 
-fn batch_lines<E>(
-    batch: &PaymentBatch,
+fn fact_lines<E>(
+    fact: &Fact,
     visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    for (item, outcome) in (0..).zip(&batch.items) {
-        match outcome {
-            ItemOutcome::Paid(paid) => {
-                let (payee, rail, at) = (&paid.payee, paid.rail, batch.at);
-                let terms = Terms { payee, amount: paid.amount, fee: paid.fee, rail, at };
-                payment_lines(batch.payer, item, &terms, visit)?;
-            }
-            // What was paid under the same key has its lines where it was paid.
-            ItemOutcome::Denied(_) | ItemOutcome::Replayed(_) | ItemOutcome::Repeated { .. } => {}
-        }
+    match fact {
+        Fact::Funding(funding) => visit(funding.wallet, 0, funding_line(funding)),
+        Fact::TokenReserved(reserved) => reserved_lines(reserved, visit),
+        Fact::TokenEnded(ended) => ended_lines(ended, visit),
+        Fact::Refund(refund) => refund_lines(refund, visit),
+        Fact::DisputeOpened(opened) => opened_lines(opened, visit),
+        Fact::DisputeMoved(moved) => moved_lines(moved, visit),
+        _ => unreachable!("the kind of the record said which fact it is"),
     }
-    Ok(())
-}
-
-/// What the two sides of a payment have in common.
-struct Terms<'a> {
-    payee: &'a Payee,
-    amount: Amount,
-    fee: Amount,
-    rail: Rail,
-    at: Timestamp,
 }
 
 fn payment_lines<E>(
-    payer: WalletId,
-    item: u32,
-    terms: &Terms<'_>,
+    paid: &Paid<'_>,
     visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let sent = Line {
         kind: EntryKind::PaymentSent,
-        delta: terms.amount.plus(terms.fee).negated(),
-        fee: terms.fee,
-        at: terms.at,
-        party: match terms.payee {
-            Payee::Wallet(payee) => Party::Wallet(*payee),
-            Payee::External(label) => Party::External(label),
+        delta: paid.amount.plus(paid.fee).negated(),
+        fee: paid.fee,
+        at: paid.at,
+        party: match paid.payee {
+            PaidTo::Wallet(payee) => Party::Wallet(payee),
+            PaidTo::External(label) => Party::External(label),
         },
-        rail: Some(terms.rail),
+        rail: Some(paid.rail),
         status: Some(PaymentStatus::Completed),
     };
-    visit(payer, item, sent)?;
-    if let Payee::Wallet(payee) = terms.payee {
+    visit(paid.payer, paid.item, sent)?;
+    if let PaidTo::Wallet(payee) = paid.payee {
         let received = Line {
             kind: EntryKind::PaymentReceived,
-            delta: terms.amount,
+            delta: paid.amount,
             fee: Amount::ZERO,
-            party: Party::Wallet(payer),
+            party: Party::Wallet(paid.payer),
             ..sent
         };
-        visit(*payee, item, received)?;
+        visit(payee, paid.item, received)?;
     }
     Ok(())
 }

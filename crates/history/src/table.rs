@@ -5,7 +5,7 @@
 //! watermark, which makes the watermark the judge of what is in the index. One keyspace holds both, so that no crash can
 //! part them. Nothing is ever removed or cleared.
 
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use ledger::WalletId;
 
-use crate::bundle;
+use crate::bundle::{Entries, InRow};
 use crate::entry::{EntryKey, Head, KEY_BYTES, decode_key, decode_value, encode_key};
 use crate::priority::Pace;
 use crate::recent::Recent;
@@ -36,19 +36,7 @@ const RUNS_MAX: u8 = 16;
 const WORKER_THREADS: usize = 1;
 
 /// Entries of a wallet, newest first.
-pub(crate) type Scan = Box<dyn Iterator<Item = Result<(EntryKey, StoredValue), Error>>>;
-
-/// The value of an entry in the row that it lies in.
-pub(crate) struct StoredValue {
-    row: fjall::Slice,
-    range: Range<usize>,
-}
-
-impl AsRef<[u8]> for StoredValue {
-    fn as_ref(&self) -> &[u8] {
-        &self.row[self.range.clone()]
-    }
-}
+pub(crate) type Scan = Box<dyn Iterator<Item = Result<(EntryKey, InRow<fjall::Slice>), Error>>>;
 
 /// Sorted storage of entries.
 pub(crate) trait Table: Send + Sync + 'static {
@@ -132,44 +120,16 @@ impl Table for FjallTable {
         let newest = encode_key(wallet, before);
         let oldest = encode_key(wallet, EntryKey::MIN);
         let rows = self.rows.range::<[u8; KEY_BYTES], _>((Bound::Excluded(newest), Bound::Included(oldest)));
-        let rows = rows.map(|row| row.into_inner().map_err(failed("read")));
-        Box::new(Entries { rows, before, row: None, places: Vec::new() })
+        let rows = rows.map(|row| {
+            let (key, row) = row.into_inner().map_err(failed("read"))?;
+            let (_, oldest) = decode_key(&key)?;
+            Ok((oldest, row))
+        });
+        Box::new(Entries::new(rows, before))
     }
 
     fn bytes(&self) -> u64 {
         self.rows.disk_space()
-    }
-}
-
-/// Takes rows of a wallet apart, the newest first.
-struct Entries<R> {
-    rows: R,
-    /// A row goes by its oldest entry: the first one that is met may hold newer ones than are asked for.
-    before: EntryKey,
-    row: Option<fjall::Slice>,
-    /// What is left of the row, oldest first.
-    places: Vec<(EntryKey, Range<usize>)>,
-}
-
-impl<R: Iterator<Item = Result<(fjall::Slice, fjall::Slice), Error>>> Iterator for Entries<R> {
-    type Item = Result<(EntryKey, StoredValue), Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            while let (Some(row), Some((key, range))) = (&self.row, self.places.pop()) {
-                if key < self.before {
-                    return Some(Ok((key, StoredValue { row: row.clone(), range })));
-                }
-            }
-            let opened = self.rows.next()?.and_then(|(key, row)| {
-                let (_, oldest) = decode_key(&key)?;
-                Ok((bundle::places(oldest, &row)?, row))
-            });
-            match opened {
-                Ok((places, row)) => (self.places, self.row) = (places, Some(row)),
-                Err(error) => return Some(Err(error)),
-            }
-        }
     }
 }
 

@@ -1,20 +1,51 @@
 //! Numbers in as few bytes as they need: seven bits a byte, least significant first, the top bit says that more follow.
 //! Signed ones are folded first (0, -1, 1, -2, …), so that small ones stay short whatever their sign.
 
-pub(crate) fn put_unsigned(out: &mut Vec<u8>, mut number: u128) {
-    loop {
-        let low = number.to_le_bytes()[0] & 0x7f;
-        number >>= 7;
-        if number == 0 {
-            out.push(low);
-            return;
-        }
-        out.push(low | 0x80);
-    }
+/// Writes into a slice that is known to have the room: a vector would be asked for it before every byte.
+pub(crate) struct Output<'a> {
+    bytes: &'a mut [u8],
+    length: usize,
 }
 
-pub(crate) fn put_signed(out: &mut Vec<u8>, number: i128) {
-    put_unsigned(out, ((number << 1) ^ (number >> 127)).cast_unsigned());
+impl<'a> Output<'a> {
+    pub(crate) fn new(bytes: &'a mut [u8]) -> Output<'a> {
+        Output { bytes, length: 0 }
+    }
+
+    /// Bytes written.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    pub(crate) fn put(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
+    }
+
+    pub(crate) fn put_all(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..][..bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    pub(crate) fn put_unsigned(&mut self, mut number: u128) {
+        // Nearly every number fits into one register, where a step is cheaper.
+        let mut low = loop {
+            match u64::try_from(number) {
+                Ok(low) => break low,
+                Err(_) => self.put(number.to_le_bytes()[0] | 0x80),
+            }
+            number >>= 7;
+        };
+        while low > 0x7f {
+            self.put(low.to_le_bytes()[0] | 0x80);
+            low >>= 7;
+        }
+        self.put(low.to_le_bytes()[0]);
+    }
+
+    pub(crate) fn put_signed(&mut self, number: i128) {
+        self.put_unsigned(((number << 1) ^ (number >> 127)).cast_unsigned());
+    }
 }
 
 /// Cursor over bytes that may be damaged: every access is checked.
@@ -88,10 +119,12 @@ mod tests {
             (i128::MAX, 19),
             (i128::MIN, 19),
         ] {
-            let mut out = Vec::new();
-            put_signed(&mut out, number);
-            assert_eq!(out.len(), bytes, "{number}");
-            let mut input = Input::new(&out);
+            let mut out = [0; 19];
+            let mut output = Output::new(&mut out);
+            output.put_signed(number);
+            let length = output.len();
+            assert_eq!(length, bytes, "{number}");
+            let mut input = Input::new(&out[..length]);
             assert_eq!(input.signed(), Some(number));
             assert!(input.is_empty());
         }

@@ -56,12 +56,16 @@ impl Watermark {
         })
     }
 
-    /// Counts one more record.
-    pub(crate) fn count(&mut self, lsn: Lsn, payload: &[u8], entries: u64) {
+    /// Counts one more record. Before it is written, the last one is to be told by [`Watermark::tell`].
+    pub(crate) fn count(&mut self, lsn: Lsn, entries: u64) {
         self.last = lsn;
-        self.last_digest = digest(payload);
         self.records += 1;
         self.entries += entries;
+    }
+
+    /// Takes the digest of the record that was counted last: of many at once, only that one's is needed.
+    pub(crate) fn tell(&mut self, payload: &[u8]) {
+        self.last_digest = digest(payload);
     }
 }
 
@@ -77,7 +81,8 @@ mod tests {
     #[test]
     fn a_watermark_comes_back_or_is_refused() {
         let mut watermark = Watermark { next: Lsn::new(u64::MAX), records: 3, ..Watermark::default() };
-        watermark.count(Lsn::new(77), b"payload", 2);
+        watermark.count(Lsn::new(77), 2);
+        watermark.tell(b"payload");
         let bytes = watermark.encode();
         assert_eq!(Watermark::decode(&bytes), Ok(watermark));
         assert_eq!((watermark.records, watermark.entries, watermark.last), (4, 2, Lsn::new(77)));

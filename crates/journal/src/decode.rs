@@ -217,7 +217,7 @@ pub(crate) fn key_use(key: &ArchivedKeyUseRecord<'_>) -> Option<KeyUse> {
     text(&key.text).map(|text| KeyUse { text, fingerprint: key.fingerprint.to_native() })
 }
 
-fn rail(rail: &ArchivedRailRecord) -> Rail {
+pub(crate) fn rail(rail: &ArchivedRailRecord) -> Rail {
     match rail {
         ArchivedRailRecord::Internal => Rail::Internal,
         ArchivedRailRecord::Ach => Rail::Ach,

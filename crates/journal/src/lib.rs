@@ -15,6 +15,7 @@ mod decode;
 mod encode;
 mod error;
 mod kind;
+mod paid;
 mod policies;
 mod records;
 mod rows;
@@ -27,11 +28,12 @@ mod webhooks;
 pub use encode::Encode;
 pub use error::Error;
 pub use kind::Kind;
+pub use paid::{Paid, PaidTo};
 pub use rows::{Row, RowRef, decode_row, encode_row};
 pub use scratch::Scratch;
 pub use view::{Owner, View, view};
 
-/// The fact in a payload, owned: for reads by id, repeated answers and the history index.
+/// The fact in a payload, owned: for reads by id and repeated answers.
 pub fn decode(payload: &[u8]) -> Result<ledger::Fact, Error> {
     view(payload)?.to_fact()
 }

@@ -25,7 +25,7 @@ use crate::records::{
 use crate::services::{ArchivedClockRecord, ArchivedServiceChangedRecord, ArchivedTrustChangedRecord};
 use crate::tokens::{ArchivedTokenEndedRecord, ArchivedTokenReservedRecord, ArchivedTokenSteppedRecord};
 use crate::webhooks::ArchivedWebhookChangedRecord;
-use crate::{Error, Kind, check, claims, decode, kind, policies, services, tokens, webhooks};
+use crate::{Error, Kind, Paid, check, claims, decode, kind, paid, policies, services, tokens, webhooks};
 
 /// A checked record, borrowed from its payload.
 #[derive(Copy, Clone)]
@@ -181,6 +181,18 @@ pub fn view(payload: &[u8]) -> Result<View<'_>, Error> {
         }
     };
     Ok(View { body })
+}
+
+impl<'a> View<'a> {
+    /// The payments that the record makes, in the order of items; none for what is neither a payment nor a batch of them.
+    pub fn paid(&self) -> impl Iterator<Item = Paid<'a>> + use<'a> {
+        let (single, batch) = match self.body {
+            Body::Payment(_, record) => (Some(paid::single(record)), None),
+            Body::PaymentBatch(_, record) => (None, Some(paid::of_batch(record))),
+            _ => (None, None),
+        };
+        single.into_iter().chain(batch.into_iter().flatten())
+    }
 }
 
 impl View<'_> {

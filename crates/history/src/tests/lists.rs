@@ -230,7 +230,8 @@ fn lines_are_the_postings_on_wallets() {
             }
         });
         let mut listed = Vec::new();
-        let visited: Result<(), ()> = for_each_line(&fact, |wallet, item, line| {
+        let view = journal::view(&records[0].1).expect("it is sound");
+        let visited = for_each_line(&view, Some, |wallet, item, line| {
             listed.push((wallet, item, line.delta));
             Ok(())
         });

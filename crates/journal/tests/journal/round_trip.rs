@@ -1,6 +1,6 @@
 //! Random facts come back as they went, and a view says of the bytes what the ledger says of the fact.
 
-use journal::{Encode, Owner, Scratch, decode, view};
+use journal::{Encode, Owner, Paid, PaidTo, Scratch, decode, view};
 use ledger::{
     Account, AgentId, Amount, BatchPayment, ClaimTerms, Currency, DisputeMoved, DisputeStatus, Fact,
     ItemOutcome, KeyPlace, KeyUse, Offer, Parts, Party, Payee, Payment, PaymentBatch, Position, Rail, Refund,
@@ -363,6 +363,36 @@ fn check_view(payload: &[u8], fact: &Fact) {
     fact.for_each_key(|hash, fingerprint, item| decided.push((hash, fingerprint, item)));
     view.for_each_key(|hash, fingerprint, item| recorded.push((hash, fingerprint, item)));
     assert_eq!(recorded, decided);
+    check_paid(view.paid().collect(), fact);
+}
+
+/// What is read in place is what was decided, payment by payment.
+fn check_paid(found: Vec<Paid<'_>>, fact: &Fact) {
+    let expected = match fact {
+        Fact::Payment(payment) => {
+            let Payment { payer, payee, amount, fee, rail, at, .. } = payment;
+            vec![(*payer, payee, *amount, *fee, *rail, 0, *at)]
+        }
+        Fact::PaymentBatch(batch) => (0..)
+            .zip(&batch.items)
+            .filter_map(|(item, outcome)| {
+                let ItemOutcome::Paid(paid) = outcome else { return None };
+                Some((batch.payer, &paid.payee, paid.amount, paid.fee, paid.rail, item, batch.at))
+            })
+            .collect(),
+        _ => Vec::new(),
+    };
+    let expected: Vec<Paid<'_>> = expected
+        .into_iter()
+        .map(|(payer, payee, amount, fee, rail, item, at)| {
+            let payee = match payee {
+                Payee::Wallet(wallet) => PaidTo::Wallet(*wallet),
+                Payee::External(label) => PaidTo::External(label),
+            };
+            Paid { payer, payee, amount, fee, rail, item, at }
+        })
+        .collect();
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::hint::black_box;
 
 use ledger::WalletId;
 
@@ -78,6 +79,12 @@ impl Balances {
                 None => Standing { head: read()?, number: Number::NONE },
             }),
         })
+    }
+
+    /// Looks some wallets up without using what is found, so that it is in the processor's cache when it is used: the
+    /// processor waits for many of them at once here, and for one after the other where each entry is worked on.
+    pub(crate) fn fetch(&self, wallets: impl Iterator<Item = WalletId>) {
+        black_box(wallets.filter(|wallet| self.young.contains_key(wallet)).count());
     }
 
     /// Remembers the number of a wallet that this batch has met.

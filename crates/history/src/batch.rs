@@ -24,6 +24,17 @@ pub(crate) struct Writer {
     values: Vec<u8>,
 }
 
+/// Entries whose wallets are looked up together before they are worked on: enough for the processor to wait for several
+/// at a time, and few enough to find them in its cache.
+const AT_ONCE: usize = 32;
+
+/// An entry whose balance is not known yet.
+struct Draft<'p> {
+    wallet: WalletId,
+    key: EntryKey,
+    line: Line<'p>,
+}
+
 struct Staged {
     wallet: WalletId,
     key: EntryKey,
@@ -65,21 +76,9 @@ impl<'h> Batch<'h> {
     /// The same for many records, which costs less for each.
     pub fn records<'p>(&mut self, records: impl IntoIterator<Item = (Lsn, &'p [u8])>) -> Result<(), Error> {
         assert!(!self.has_failed, "a batch that failed takes nothing more");
-        let mut last = None;
-        for (lsn, payload) in records {
-            if lsn < self.watermark.next {
-                continue;
-            }
-            assert!(self.watermark.records == 0 || lsn > self.watermark.last, "records come in log order");
-            let added = self.add(lsn, payload).inspect_err(|error| self.history.condemn_if_damaged(error));
-            self.has_failed = added.is_err();
-            added?;
-            last = Some(payload);
-        }
-        if let Some(payload) = last {
-            self.watermark.tell(payload);
-        }
-        Ok(())
+        let added = self.add(records.into_iter()).inspect_err(|error| self.history.condemn_if_damaged(error));
+        self.has_failed = added.is_err();
+        added
     }
 
     /// Records added so far, without those that were skipped.
@@ -104,41 +103,64 @@ impl<'h> Batch<'h> {
         let Writer { balances, staged, values } = &mut *self.writer;
         let mut layers = self.history.layers_mut();
         let mut begin = 0;
-        for Staged { wallet, key, mut number, end } in staged.drain(..) {
-            if !layers.active.knows(number) {
-                number = layers.active.number(wallet);
-                balances.number(wallet, number);
+        for entries in staged.chunks(AT_ONCE) {
+            layers.active.fetch(entries.iter().map(|entry| entry.number));
+            for Staged { wallet, key, number, end } in entries {
+                let mut number = *number;
+                if !layers.active.knows(number) {
+                    number = layers.active.number(*wallet);
+                    balances.number(*wallet, number);
+                }
+                layers.active.push(number, *key, &values[begin..*end]);
+                begin = *end;
             }
-            layers.active.push(number, key, &values[begin..end]);
-            begin = end;
         }
+        staged.clear();
         values.clear();
         layers.active.advance(self.watermark);
         drop(layers);
         self.history.publish(next);
     }
 
-    fn add(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Error> {
-        let malformed = |source| Error::Record { lsn, source };
-        let view = journal::view(payload).map_err(malformed)?;
-        let before = self.writer.staged.len();
-        for_each_line(&view, malformed, |wallet, item, line| {
-            self.stage(wallet, EntryKey { lsn: lsn.get(), item }, &line)
-        })?;
-        let entries = self.writer.staged.len() - before;
-        self.watermark.count(lsn, entries as u64);
-        self.records += 1;
+    fn add<'p>(&mut self, records: impl Iterator<Item = (Lsn, &'p [u8])>) -> Result<(), Error> {
+        let mut drafts = Vec::with_capacity(AT_ONCE + 2);
+        let mut last = None;
+        for (lsn, payload) in records {
+            if lsn < self.watermark.next {
+                continue;
+            }
+            assert!(self.watermark.records == 0 || lsn > self.watermark.last, "records come in log order");
+            let malformed = |source| Error::Record { lsn, source };
+            let view = journal::view(payload).map_err(malformed)?;
+            let mut entries = 0;
+            for_each_line(view, malformed, |wallet, item, line| {
+                entries += 1;
+                drafts.push(Draft { wallet, key: EntryKey { lsn: lsn.get(), item }, line });
+                if drafts.len() < AT_ONCE { Ok(()) } else { self.stage(&mut drafts) }
+            })?;
+            self.watermark.count(lsn, entries);
+            self.records += 1;
+            last = Some(payload);
+        }
+        self.stage(&mut drafts)?;
+        if let Some(payload) = last {
+            self.watermark.tell(payload);
+        }
         Ok(())
     }
 
-    fn stage(&mut self, wallet: WalletId, key: EntryKey, line: &Line<'_>) -> Result<(), Error> {
-        self.history.pace.step(&mut self.done, 1);
+    /// Computes what the entries hold and puts them aside.
+    fn stage(&mut self, drafts: &mut Vec<Draft<'_>>) -> Result<(), Error> {
         let Writer { balances, staged, values } = &mut *self.writer;
-        let read = || Ok(self.history.head(wallet)?.unwrap_or(Head::EMPTY));
-        let standing = balances.standing(wallet, read)?;
-        standing.head = standing.head.advance(line);
-        encode_value(line, standing.head, values);
-        staged.push(Staged { wallet, key, number: standing.number, end: values.len() });
+        balances.fetch(drafts.iter().map(|draft| draft.wallet));
+        for Draft { wallet, key, line } in drafts.drain(..) {
+            self.history.pace.step(&mut self.done, 1);
+            let read = || Ok(self.history.head(wallet)?.unwrap_or(Head::EMPTY));
+            let standing = balances.standing(wallet, read)?;
+            standing.head = standing.head.advance(&line);
+            encode_value(&line, standing.head, values);
+            staged.push(Staged { wallet, key, number: standing.number, end: values.len() });
+        }
         Ok(())
     }
 }

@@ -62,6 +62,11 @@ impl Chunks {
         self.bytes.capacity()
     }
 
+    /// A byte from where a row grows, whatever it is.
+    pub(crate) fn look(&self, strand: Strand) -> u8 {
+        self.bytes.get(strand.end as usize).copied().unwrap_or_default()
+    }
+
     /// Where the next `bytes` bytes of a row go, when they are in one piece. What is written there is made part of the row
     /// by [`Strand::advance`].
     pub(crate) fn room(&mut self, strand: Strand, bytes: usize) -> Option<&mut [u8]> {

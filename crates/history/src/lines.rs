@@ -13,10 +13,10 @@ use crate::tokens::{TokenRole, end_key, role_key};
 /// Calls `visit` with wallet and item index for every line that a record adds to a statement: one for each posting on a
 /// wallet's available balance, one for the payer of a call, and those of the lists of tokens and disputes. `malformed` is
 /// told of a record that cannot be decoded.
-pub(crate) fn for_each_line<E>(
-    view: &View<'_>,
+pub(crate) fn for_each_line<'p, E>(
+    view: View<'p>,
     malformed: impl FnOnce(journal::Error) -> E,
-    mut visit: impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+    mut visit: impl FnMut(WalletId, u32, Line<'p>) -> Result<(), E>,
 ) -> Result<(), E> {
     match view.kind() {
         // Nearly every record is a payment: it is read in place. What was denied or repeated in a batch has no lines.
@@ -48,9 +48,9 @@ pub(crate) fn for_each_line<E>(
     }
 }
 
-fn fact_lines<E>(
+fn fact_lines<'p, E>(
     fact: &Fact,
-    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+    visit: &mut impl FnMut(WalletId, u32, Line<'p>) -> Result<(), E>,
 ) -> Result<(), E> {
     match fact {
         Fact::Funding(funding) => visit(funding.wallet, 0, funding_line(funding)),
@@ -63,9 +63,9 @@ fn fact_lines<E>(
     }
 }
 
-fn payment_lines<E>(
-    paid: &Paid<'_>,
-    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+fn payment_lines<'p, E>(
+    paid: &Paid<'p>,
+    visit: &mut impl FnMut(WalletId, u32, Line<'p>) -> Result<(), E>,
 ) -> Result<(), E> {
     let sent = Line {
         kind: EntryKind::PaymentSent,
@@ -102,9 +102,9 @@ fn token_line(kind: EntryKind, delta: Amount, other: WalletId, at: Timestamp) ->
     Line { kind, delta, fee: Amount::ZERO, at, party: Party::Wallet(other), rail, status }
 }
 
-fn reserved_lines<E>(
+fn reserved_lines<'p, E>(
     reserved: &TokenReserved,
-    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+    visit: &mut impl FnMut(WalletId, u32, Line<'p>) -> Result<(), E>,
 ) -> Result<(), E> {
     let (terms, at) = (&reserved.terms, reserved.terms.reserved_at);
     let held = token_line(EntryKind::TokenHeld, terms.price.negated(), terms.payee, at);
@@ -114,9 +114,9 @@ fn reserved_lines<E>(
     visit(role_key(terms.provider, TokenRole::Provider), 0, listed(terms.payer))
 }
 
-fn ended_lines<E>(
+fn ended_lines<'p, E>(
     ended: &TokenEnded,
-    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+    visit: &mut impl FnMut(WalletId, u32, Line<'p>) -> Result<(), E>,
 ) -> Result<(), E> {
     let (terms, at) = (&ended.terms, ended.at);
     if ended.end == TokenEnd::Settled {
@@ -141,9 +141,9 @@ fn received(terms: &ClaimTerms, amount: Amount, at: Timestamp) -> Line<'static> 
     claim_line(EntryKind::RefundReceived, amount, from, at)
 }
 
-fn refund_lines<E>(
+fn refund_lines<'p, E>(
     refund: &Refund,
-    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+    visit: &mut impl FnMut(WalletId, u32, Line<'p>) -> Result<(), E>,
 ) -> Result<(), E> {
     let (terms, amount, at) = (&refund.terms, refund.amount, refund.at);
     visit(terms.payer, 0, received(terms, amount, at))?;
@@ -156,9 +156,9 @@ fn refund_lines<E>(
     }
 }
 
-fn opened_lines<E>(
+fn opened_lines<'p, E>(
     opened: &DisputeOpened,
-    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+    visit: &mut impl FnMut(WalletId, u32, Line<'p>) -> Result<(), E>,
 ) -> Result<(), E> {
     let (terms, at) = (&opened.terms, opened.at);
     let payer = Party::Wallet(terms.payer);
@@ -174,9 +174,9 @@ fn opened_lines<E>(
     }
 }
 
-fn moved_lines<E>(
+fn moved_lines<'p, E>(
     moved: &DisputeMoved,
-    visit: &mut impl FnMut(WalletId, u32, Line<'_>) -> Result<(), E>,
+    visit: &mut impl FnMut(WalletId, u32, Line<'p>) -> Result<(), E>,
 ) -> Result<(), E> {
     let (terms, at) = (&moved.terms, moved.at);
     let ClaimStep::Moved { to, returned, released } = moved.claim_change().step else {
@@ -199,7 +199,7 @@ fn moved_lines<E>(
     }
 }
 
-fn funding_line(funding: &Funding) -> Line<'_> {
+fn funding_line(funding: &Funding) -> Line<'static> {
     Line {
         kind: EntryKind::Funding,
         delta: funding.amount,

@@ -2,13 +2,14 @@
 
 use crate::Error;
 
-/// Everything that bounds the index. Memory: `cache_bytes`, plus twice what `recent_entries` take (about 80 bytes each,
-/// one part being filled while the other is written out), plus about 60 bytes per cached balance.
+/// Everything that bounds the index. Memory: `cache_bytes`, plus twice what `recent_entries` take (about 65 bytes each, up
+/// to 200 where every wallet has one; one part being filled while the other is written out), plus about 100 bytes per
+/// cached balance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes of blocks of the database kept in memory for reading. Default 64 MiB.
     pub cache_bytes: u64,
-    /// Entries kept in memory before they are written out as one sorted run. Default 524 288: about 40 MiB, and about
+    /// Entries kept in memory before they are written out as one sorted run. Default 524 288: about 35 MiB, and about
     /// a second of replay after a crash. Fewer make more and smaller runs, which cost compaction.
     pub recent_entries: usize,
     /// Wallets whose newest running balance is kept in memory. Default 262 144. A posting on any other wallet first

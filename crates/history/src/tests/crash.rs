@@ -23,7 +23,7 @@ fn crashes_and_repetitions_change_nothing() {
         let mut history = open(directory.path(), &log, tight());
         for _ in 0..60 {
             let count = usize::try_from(generator.random.below(30)).expect("it is small");
-            match generator.random.below(7) {
+            match generator.random.below(8) {
                 0 => generator.append(&mut log, count as u64),
                 1 => feed(&history, &log, count),
                 2 => feed_from(&history, &log, Lsn::ZERO, usize::MAX),
@@ -33,6 +33,14 @@ fn crashes_and_repetitions_change_nothing() {
                     // A batch that never came to its commit.
                     let (records, _) = log.read(history.cursor(), count);
                     add(&mut history.batch(), &records);
+                }
+                6 => {
+                    // A part is taken to be written out between a batch's first entry and its commit.
+                    let (records, next) = log.read(history.cursor(), count);
+                    let mut batch = history.batch();
+                    add(&mut batch, &records);
+                    history.seal().expect("it is sealed");
+                    batch.commit(next);
                 }
                 _ => {
                     // What was only in memory is gone; what was sealed is not.
@@ -132,7 +140,11 @@ struct Flaky {
     table: Box<dyn Table>,
     failures: Arc<AtomicU64>,
     sealed_by_scan: Arc<OnceLock<Weak<History>>>,
+    fed_by_writing: Feeder,
 }
+
+/// Adds records while a part is written out.
+type Feeder = Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>;
 
 impl Table for Flaky {
     fn watermark(&self) -> Result<Option<fjall::Slice>, Error> {
@@ -149,6 +161,9 @@ impl Table for Flaky {
             self.failures.store(failures - 1, Relaxed);
             let source = fjall::Error::Io(std::io::ErrorKind::StorageFull.into());
             return Err(Error::Database { action: "write", source });
+        }
+        if let Some(feed) = self.fed_by_writing.get() {
+            feed();
         }
         self.table.ingest(run)
     }
@@ -175,14 +190,18 @@ struct Flaws {
     failures: Arc<AtomicU64>,
     /// The index that is written out whenever the table is read.
     sealed_by_scan: Arc<OnceLock<Weak<History>>>,
+    /// What happens whenever a part is written.
+    fed_by_writing: Feeder,
 }
 
 fn flaky(directory: &Path, log: &TestLog) -> (History, Flaws) {
     let Opened { directory, table, watermark, pace } =
         open::open(directory, &log.reader(), &tight()).expect("it opens");
-    let flaws = Flaws { failures: Arc::default(), sealed_by_scan: Arc::default() };
+    let flaws =
+        Flaws { failures: Arc::default(), sealed_by_scan: Arc::default(), fed_by_writing: Feeder::default() };
     let (failures, sealed_by_scan) = (Arc::clone(&flaws.failures), Arc::clone(&flaws.sealed_by_scan));
-    let flaky = Flaky { table, failures, sealed_by_scan };
+    let fed_by_writing = Arc::clone(&flaws.fed_by_writing);
+    let flaky = Flaky { table, failures, sealed_by_scan, fed_by_writing };
     (History::new(Opened { directory, table: Box::new(flaky), watermark, pace }, tight()), flaws)
 }
 
@@ -191,7 +210,7 @@ fn flaky(directory: &Path, log: &TestLog) -> (History, Flaws) {
 fn a_part_written_out_while_it_is_read_is_seen_once() {
     let (directory, mut log) = (directory(), TestLog::new());
     let mut generator = Generator::new(11, 4);
-    let (history, Flaws { failures, sealed_by_scan }) = flaky(directory.path(), &log);
+    let (history, Flaws { failures, sealed_by_scan, .. }) = flaky(directory.path(), &log);
     let history = Arc::new(history);
     sealed_by_scan.set(Arc::downgrade(&history)).expect("it is set once");
     for round in 0..20 {
@@ -210,6 +229,39 @@ fn a_part_written_out_while_it_is_read_is_seen_once() {
         assert_eq!(found, generator.model.entries(history.cursor(), wallet, None, range, 1_000));
         assert_eq!(history.stat().recent_entries, 0, "it was written out while it was read");
     }
+}
+
+/// Otherwise a busy log would be written out in ever smaller runs, and never to the end.
+#[test]
+fn what_is_added_while_a_part_is_written_out_waits_for_the_next() {
+    let (directory, mut log) = (directory(), TestLog::new());
+    let mut generator = Generator::new(13, 4);
+    let (history, Flaws { fed_by_writing, .. }) = flaky(directory.path(), &log);
+    let history = Arc::new(history);
+    generator.append(&mut log, 500);
+    feed(&history, &log, 50);
+    let before = history.cursor();
+    let fed = Arc::new(AtomicU64::new(0));
+    let feeder = {
+        let (history, fed) = (Arc::downgrade(&history), Arc::clone(&fed));
+        let read = log.read(before, usize::MAX).0;
+        move || {
+            fed.fetch_add(1, Relaxed);
+            let history = history.upgrade().expect("it is being written");
+            let mut batch = history.batch();
+            let unread: Vec<_> = read.iter().filter(|(lsn, _)| *lsn >= history.cursor()).collect();
+            unread[..10]
+                .iter()
+                .for_each(|(lsn, payload)| batch.record(*lsn, payload).expect("it is indexed"));
+            batch.commit(unread[10].0);
+        }
+    };
+    assert!(fed_by_writing.set(Box::new(feeder)).is_ok(), "it is set once");
+    history.seal().expect("it is sealed");
+    let stat = history.stat();
+    assert_eq!((fed.load(Relaxed), stat.sealed), (1, before), "one part was written");
+    assert!(stat.recent_entries > 0 && stat.next > before, "what came meanwhile is in memory");
+    check_queries(&history, &mut generator, 30);
 }
 
 #[test]

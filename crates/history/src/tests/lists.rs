@@ -231,7 +231,7 @@ fn lines_are_the_postings_on_wallets() {
         });
         let mut listed = Vec::new();
         let view = journal::view(&records[0].1).expect("it is sound");
-        let visited = for_each_line(&view, Some, |wallet, item, line| {
+        let visited = for_each_line(view, Some, |wallet, item, line| {
             listed.push((wallet, item, line.delta));
             Ok(())
         });

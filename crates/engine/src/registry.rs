@@ -226,12 +226,7 @@ impl Registry {
             let (posting, position) = &postings[place];
             posted(posting, slot.is_some());
             match slot {
-                Some(Slot::AtRest(wallet)) => {
-                    wallet.post(posting.delta, posting.held, *position);
-                    if let Some(release) = posting.release {
-                        wallet.release(release);
-                    }
-                }
+                Some(Slot::AtRest(wallet)) => post(wallet, posting, *position),
                 Some(Slot::Active(handle)) => handle.post(posting, *position),
                 Some(Slot::Changing) => unreachable!("{CHANGING}"),
                 None => {}
@@ -240,9 +235,22 @@ impl Registry {
     }
 
     /// Changes a wallet during recovery, when every wallet is at rest.
-    pub(crate) fn recover<T>(&self, id: WalletId, change: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
-        self.slots.write(id, |slot| match slot {
-            Slot::AtRest(wallet) => wallet.change(change),
+    pub(crate) fn recover<T>(&mut self, id: WalletId, change: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
+        self.recovering(id).map(|wallet| wallet.change(change))
+    }
+
+    /// Posts during recovery what the wallet's state does not include already. False when there is no such wallet.
+    pub(crate) fn recover_posting(&mut self, id: WalletId, posting: &Posting, position: Position) -> bool {
+        let Some(wallet) = self.recovering(id) else { return false };
+        if position > wallet.posted() {
+            post(wallet, posting, position);
+        }
+        true
+    }
+
+    fn recovering(&mut self, id: WalletId) -> Option<&mut RestingWallet> {
+        self.slots.get_mut(id).map(|slot| match slot {
+            Slot::AtRest(wallet) => wallet,
             Slot::Active(_) | Slot::Changing => unreachable!("no wallet is in use during recovery"),
         })
     }
@@ -470,6 +478,13 @@ impl Registry {
                 visit(id, wallet.fields());
             });
         }
+    }
+}
+
+fn post(wallet: &mut RestingWallet, posting: &Posting, position: Position) {
+    wallet.post(posting.delta, posting.held, position);
+    if let Some(release) = posting.release {
+        wallet.release(release);
     }
 }
 

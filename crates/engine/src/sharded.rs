@@ -62,6 +62,14 @@ impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         shard.find(hash, key).map(|number| write(&mut shard.entry_mut(number).1))
     }
 
+    /// An entry of a map that is nobody else's: no guard is taken, so that what several calls wait for in memory is waited for
+    /// together.
+    pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+        let hash = hash(key);
+        let shard = self.0[Self::shard_of(hash)].get_mut();
+        shard.find(hash, key).map(|number| &mut shard.entry_mut(number).1)
+    }
+
     /// Changes an entry under the exclusive guard; `write` is told whether it had to wait for it.
     pub(crate) fn contend<T>(&self, key: K, write: impl FnOnce(&mut V, bool) -> T) -> Option<T> {
         let hash = hash(key);
@@ -308,13 +316,15 @@ mod tests {
 
     #[test]
     fn entries_are_found_changed_and_walked_once() {
-        let map = ShardedMap::new();
+        let mut map = ShardedMap::new();
         for id in 0..10_000_u64 {
             assert!(map.insert_new(id, id * 2));
         }
         assert!(!map.insert_new(7, 0), "an existing entry stays");
         assert_eq!(map.read(7, |value| *value), Some(14));
         assert_eq!(map.write(7, |value| std::mem::replace(value, 1)), Some(14));
+        assert_eq!(map.get_mut(7), Some(&mut 1));
+        assert_eq!(map.get_mut(10_000), None);
         assert_eq!(map.read(10_000, |value| *value), None);
         let seen = walked(&map);
         assert_eq!((seen.len(), map.len()), (10_000, 10_000));

@@ -40,6 +40,7 @@ mod payments;
 mod plan;
 mod population;
 mod progress;
+mod receipt;
 pub mod report;
 mod request;
 mod response;

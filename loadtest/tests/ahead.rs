@@ -206,8 +206,9 @@ impl Workload for Numbered {
 #[test]
 fn one_request_is_out_at_a_time_and_answers_come_in_order() {
     // Small and large answers in turn: they are kept in different places.
-    let bytes = |number: usize| if number % 2 == 0 { 20 } else { 400_000 };
-    let (target, seen) = server(|number| Some((200, if number % 2 == 0 { 20 } else { 400_000 })), 12);
+    let bytes = |number: usize| if number.is_multiple_of(2) { 20 } else { 400_000 };
+    let (target, seen) =
+        server(|number| Some((200, if number.is_multiple_of(2) { 20 } else { 400_000 })), 12);
     let mut workload = Numbered::new(12, LARGE, &seen);
     let outcome = run(&Plan::exhaust(target, 1), &mut workload).expect("the server answers");
     assert!(outcome.is_clean(), "{outcome}");

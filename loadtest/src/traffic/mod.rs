@@ -105,6 +105,8 @@ pub struct Traffic<'a> {
     rng: Rng,
     keys: KeySeries,
     next_key: u64,
+    /// Whose turn it is, where payers take turns.
+    turn: u32,
     slots: Vec<Slot>,
     /// Orders that are to be sent again, oldest first.
     again: VecDeque<Order>,
@@ -136,6 +138,7 @@ impl<'a> Traffic<'a> {
             rng: Rng::with_seed(spec.seed),
             keys: KeySeries::new(spec.seed),
             next_key: 0,
+            turn: 0,
             slots: (0..spec.connections).map(|_| Slot::default()).collect(),
             again: VecDeque::new(),
             pause_until: None,
@@ -302,13 +305,19 @@ impl<'a> Traffic<'a> {
         Pay { payer, payee, cents: self.rng.u32(self.mix.cents.clone()), key: self.new_key() }
     }
 
-    /// Random wallets of one agent pay random wallets of all.
+    /// Random wallets of one agent, or all of them in turn, pay random wallets of all.
     fn new_batch(&mut self, connection: usize) -> Vec<Pay> {
         let agents = self.roster.agents();
         let agent = &agents[connection % agents.len()];
         let mut pays = self.spare.pop().unwrap_or_default();
         for _ in 0..self.mix.batch_items {
-            let payer = agent.first_wallet + self.rng.u32(0..agent.wallets);
+            let drawn = if self.mix.payers_take_turns {
+                self.turn = self.turn.wrapping_add(1);
+                self.turn % agent.wallets
+            } else {
+                self.rng.u32(0..agent.wallets)
+            };
+            let payer = agent.first_wallet + drawn;
             let other = self.rng.u32(0..self.roster.wallets() - 1);
             let payee = if other >= payer { other + 1 } else { other };
             let cents = self.rng.u32(self.mix.cents.clone());

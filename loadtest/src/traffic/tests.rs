@@ -290,3 +290,17 @@ fn nothing_is_released_after_a_refusal_or_beyond_the_limit() {
     assert!(traffic.release(0));
     assert!(!traffic.release(1), "the last one was taken by another connection");
 }
+
+#[test]
+fn payers_that_take_turns_are_different_ones() {
+    let roster = roster(1, 150);
+    let mix = Mix { payers_take_turns: true, ..batches(120) };
+    let mut traffic = Traffic::new(&target(), &roster, Market::default(), spec(mix));
+    for _ in 0..3 {
+        let body = prepared(&mut traffic, 0).expect("nothing stands in the way");
+        let items = body["payments"].as_array().expect("a list");
+        let payers: BTreeSet<&str> =
+            items.iter().filter_map(|item| item["from_wallet_id"].as_str()).collect();
+        assert_eq!(payers.len(), 120);
+    }
+}

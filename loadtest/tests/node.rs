@@ -50,12 +50,13 @@ fn run(load: &[&str]) -> Value {
 
 #[test]
 fn every_load_is_answered_and_verified() {
-    let loads: [&[&str]; 7] = [
+    let loads: [&[&str]; 8] = [
         &["payments", "--external-share", "0.2", "--verify-lists"],
         &["payments", "--shape", "zipf", "--zipf-exponent", "1.2"],
         &["payments", "--shape", "one-hot-payer"],
         &["payments", "--shape", "one-hot-payee", "--rate", "500"],
         &["batch", "--items", "50"],
+        &["batch", "--items", "500", "--verify-lists"],
         &["reads", "--payments", "200"],
         &["mixed", "--items", "20"],
     ];
@@ -82,7 +83,7 @@ fn service_calls_come_to_their_end_also_when_the_node_is_killed() {
 
 #[test]
 fn a_killed_node_loses_nothing_and_doubles_nothing() {
-    for load in [&["payments"][..], &["mixed", "--items", "10"]] {
+    for load in [&["payments"][..], &["mixed", "--items", "10"], &["batch", "--items", "100"]] {
         let report = run(&[load, &["--seconds", "2", "--kill-every", "0.4"]].concat());
         let kills = report["run"]["kills"].as_array().expect("a list");
         assert!(!kills.is_empty(), "the load lasts longer than the time to the first kill: {report}");

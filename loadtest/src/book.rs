@@ -7,10 +7,10 @@
 use memchr::memmem::Finder;
 
 use crate::Answer;
-use crate::field::Field;
 use crate::findings::{Finding, Findings};
 use crate::kept::Kept;
 use crate::money::{NANOS_PER_UNIT, decimal};
+use crate::receipt::{Receipt, ReceiptReader};
 
 /// In place of a payee: somebody outside of the ledger.
 pub const EXTERNAL: u32 = u32::MAX;
@@ -99,10 +99,7 @@ struct Fields {
     item: Finder<'static>,
     /// Mark of an item that was paid before.
     replayed: Finder<'static>,
-    id: Field,
-    amount: Field,
-    fee: Field,
-    total: Field,
+    receipt: ReceiptReader,
 }
 
 /// The promises of one run.
@@ -119,6 +116,8 @@ pub struct Book {
     pub refused: u64,
     pub findings: Findings,
     fields: Fields,
+    /// Where the items of a batch begin, while one is taken.
+    begins: Vec<usize>,
 }
 
 impl Book {
@@ -137,11 +136,9 @@ impl Book {
             fields: Fields {
                 item: Finder::new("{\"id\":\""),
                 replayed: Finder::new("\"idempotent_replayed\":true"),
-                id: Field::new("\"id\""),
-                amount: Field::new("\"amount\""),
-                fee: Field::new("\"fee\""),
-                total: Field::new("\"total_debited\""),
+                receipt: ReceiptReader::new(),
             },
+            begins: Vec::new(),
         }
     }
 
@@ -185,18 +182,18 @@ impl Book {
     pub(crate) fn acknowledge_batch(&mut self, pays: &[Pay], answer: Answer<'_>, retried: bool) -> u64 {
         // A paid item begins with its id, a refused one with its error: equal numbers put items into order. An answer of
         // another form is read properly, which takes longer.
-        let begins: usize = self.fields.item.find_iter(answer.body).count();
-        let paid = if begins == pays.len() {
-            let mut rest = answer.body;
-            for pay in pays {
-                rest = &rest[self.fields.item.find(rest).expect("counted before")..];
-                self.take(*pay, rest);
-                rest = &rest[1..];
+        let mut begins = std::mem::take(&mut self.begins);
+        begins.clear();
+        begins.extend(self.fields.item.find_iter(answer.body));
+        let paid = if begins.len() == pays.len() {
+            for (pay, begin) in pays.iter().zip(&begins) {
+                self.take(*pay, &answer.body[*begin..]);
             }
             pays.len()
         } else {
             self.take_item_by_item(pays, answer.body)
         };
+        self.begins = begins;
         // A repeated batch whose items have keys of their own says so at each item.
         let items_replayed = || self.fields.replayed.find(answer.body).is_some();
         self.settle(answer.replayed || items_replayed(), retried);
@@ -222,7 +219,7 @@ impl Book {
         let mut paid = 0;
         for (pay, item) in pays.iter().zip(items) {
             let item = item.get().as_bytes();
-            if self.fields.id.value(item).is_some() {
+            if self.fields.receipt.has_id(item) {
                 self.take(*pay, item);
                 paid += 1;
             }
@@ -232,9 +229,8 @@ impl Book {
 
     /// The payment happened; `item` begins with or contains its members.
     fn take(&mut self, pay: Pay, item: &[u8]) {
-        let Fields { id, amount, fee, total, .. } = &self.fields;
-        let id = id.text(item).and_then(ShortText::new);
-        let (amount, fee, total) = (amount.nanos(item), fee.nanos(item), total.nanos(item));
+        let Receipt { id, amount, fee, total } = self.fields.receipt.read(item);
+        let id = id.and_then(ShortText::new);
         let charged = fee.unwrap_or_default();
         let is_right = amount == Some(pay.nanos()) && charged >= 0 && total == Some(pay.nanos() + charged);
         match id {

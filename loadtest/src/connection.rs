@@ -3,9 +3,12 @@
 //! Readiness is edge-triggered: after a request is begun, [`Connection::flush`] writes until the socket takes no more,
 //! and [`Connection::receive`] reads until an answer is whole or the socket has nothing left.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::cmp::Ordering;
+use std::io::{self, ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use crate::Target;
 use crate::response::{Head, read_head};
@@ -18,7 +21,7 @@ pub(crate) struct Connection {
     request: Vec<u8>,
     sent: usize,
     /// An answer that came in pieces. Empty for the usual one, which is parsed where it was received.
-    pieces: Vec<u8>,
+    answer: Vec<u8>,
     head: Option<Head>,
     /// Set while a request is out: the time its latency counts from.
     since: Option<Instant>,
@@ -37,7 +40,7 @@ impl Connection {
         let stream = TcpStream::connect_timeout(&target.address, CONNECT_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Connection { stream, request: Vec::new(), sent: 0, pieces: Vec::new(), head: None, since: None })
+        Ok(Connection { stream, request: Vec::new(), sent: 0, answer: Vec::new(), head: None, since: None })
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -60,10 +63,15 @@ impl Connection {
     pub(crate) fn begin(&mut self, since: Instant) -> io::Result<()> {
         assert!(!self.request.is_empty(), "a workload that sends must write a request");
         self.sent = 0;
-        self.pieces.clear();
+        self.answer.clear();
         self.head = None;
         self.since = Some(since);
         self.flush()
+    }
+
+    /// Part of the request that is out has not left yet.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.since.is_some() && self.sent < self.request.len()
     }
 
     /// Writes what is left of the request; returns when it is out or the socket is full.
@@ -83,61 +91,75 @@ impl Connection {
     /// hold the body.
     pub(crate) fn receive(&mut self, shared: &mut [u8]) -> io::Result<Received> {
         loop {
-            let count = match self.stream.read(shared) {
-                Ok(0) => {
-                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
-                }
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Received::Partial),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
+            let room = if self.answer.is_empty() { shared.len() } else { self.make_room(shared.len()) };
+            let Some(count) = self.read(shared)? else { return Ok(Received::Partial) };
+            if count == 0 {
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
+            }
             if self.since.is_none() {
                 return Err(malformed("bytes came without a request"));
             }
-            if self.pieces.is_empty()
-                && let Some(head) = whole(&shared[..count], None)?
-            {
-                return Ok(Received::Whole(head));
-            }
-            self.pieces.extend_from_slice(&shared[..count]);
+            let bytes = if self.answer.is_empty() { &shared[..count] } else { &self.answer };
             if self.head.is_none() {
-                self.head = read_head(&self.pieces).map_err(malformed)?;
+                self.head = read_head(bytes).map_err(malformed)?;
             }
-            if let Some(head) = whole(&self.pieces, self.head)? {
-                return Ok(Received::Whole(head));
+            if let Some(head) = self.head {
+                match bytes.len().cmp(&head.answer_bytes()) {
+                    Ordering::Less => {}
+                    Ordering::Equal => return Ok(Received::Whole(head)),
+                    Ordering::Greater => return Err(malformed("more bytes came than the answer has")),
+                }
             }
-            if count < shared.len() {
+            if self.answer.is_empty() {
+                self.make_room(count);
+                self.answer.extend_from_slice(&shared[..count]);
+            }
+            if count < room {
                 return Ok(Received::Partial);
+            }
+        }
+    }
+
+    /// Makes room behind what there is of the answer: for all of the rest, if its length is known, otherwise for so
+    /// many bytes. Returns how many fit.
+    fn make_room(&mut self, bytes: usize) -> usize {
+        // One more than is missing: a byte too many must be seen.
+        let missing = self.head.map_or(bytes, |head| head.answer_bytes() + 1 - self.answer.len());
+        self.answer.reserve_exact(missing);
+        self.answer.capacity() - self.answer.len()
+    }
+
+    /// Reads once, into `shared` at the begin of an answer and else behind what there is of it. `None`: the socket has
+    /// nothing left.
+    fn read(&mut self, shared: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            let result = if self.answer.is_empty() {
+                rustix::io::read(&self.stream, &mut *shared)
+            } else {
+                rustix::io::read(&self.stream, rustix::buffer::spare_capacity(&mut self.answer))
+            };
+            match result {
+                Ok(count) => return Ok(Some(count)),
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
             }
         }
     }
 
     /// The body of the answer that `receive` has just called whole, with the same `shared`.
     pub(crate) fn body<'a>(&'a self, head: Head, shared: &'a [u8]) -> &'a [u8] {
-        let bytes = if self.pieces.is_empty() { shared } else { &self.pieces };
-        &bytes[head.head_bytes..head.head_bytes + head.body_bytes]
+        head.body_of(if self.answer.is_empty() { shared } else { &self.answer })
+    }
+
+    /// Gives the whole answer away for an old one, whose room is used again. It becomes empty if it lies in `shared`.
+    pub(crate) fn swap_answer(&mut self, other: &mut Vec<u8>) {
+        std::mem::swap(&mut self.answer, other);
     }
 
     /// The request is over.
     pub(crate) fn finish(&mut self) {
         assert!(self.since.take().is_some(), "only a request that is out can finish");
-    }
-}
-
-/// The head, once `bytes` hold exactly one answer. `known`: the head if it was read before.
-fn whole(bytes: &[u8], known: Option<Head>) -> io::Result<Option<Head>> {
-    let head = match known {
-        Some(head) => head,
-        None => match read_head(bytes).map_err(malformed)? {
-            Some(head) => head,
-            None => return Ok(None),
-        },
-    };
-    match bytes.len().cmp(&(head.head_bytes + head.body_bytes)) {
-        std::cmp::Ordering::Less => Ok(None),
-        std::cmp::Ordering::Equal => Ok(Some(head)),
-        std::cmp::Ordering::Greater => Err(malformed("more bytes came than the answer has")),
     }
 }
 

@@ -43,10 +43,14 @@ impl Field {
     pub(crate) fn nanos(&self, body: &[u8]) -> Option<i128> {
         let rest = self.value(body)?;
         let rest = rest.strip_prefix(b"\"").unwrap_or(rest);
-        let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E');
-        let end = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
-        money::nanos(&rest[..end])
+        money::nanos(&rest[..number_bytes(rest)])
     }
+}
+
+/// Length of what looks like a number at the begin of the bytes.
+pub(crate) fn number_bytes(bytes: &[u8]) -> usize {
+    let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E');
+    bytes.iter().position(|byte| !is_part(byte)).unwrap_or(bytes.len())
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! Role: make as many well-formed requests as a plan asks for, over keep-alive connections, and say exactly
 //! what came back and how long it took. It shares its cores with the server it measures, so it is built to cost
-//! little: one thread, epoll, one `read` and one `write` per request, no allocation per request.
+//! little: one thread, epoll, one `read` and one `write` per request, no allocation per request. Large requests of a
+//! closed loop are written, and their answers looked at, while another one is out.
 //!
 //! - [`Plan`] says how many connections, how long, and whether the loop is closed (a connection asks again as soon
 //!   as it was answered) or open (requests have intended start times, and latency counts from those).
@@ -39,6 +40,7 @@ mod payments;
 mod plan;
 mod population;
 mod progress;
+mod receipt;
 pub mod report;
 mod request;
 mod response;

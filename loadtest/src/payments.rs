@@ -112,10 +112,8 @@ impl Batches {
     pub fn unpaid(&self) -> u64 {
         self.unpaid
     }
-}
 
-impl Workload for Batches {
-    fn next(&mut self, connection: usize, request: &mut Vec<u8>) -> Next {
+    fn write_next(&mut self, connection: usize, request: &mut Vec<u8>) {
         let payer = &self.payers[connection % self.payers.len()].wallet;
         let first_payee = self.rng.usize(0..self.payees.len());
         self.body.clear();
@@ -135,6 +133,12 @@ impl Workload for Batches {
         }
         self.body.extend_from_slice(b"]}");
         self.templates[connection % self.payers.len()].write(&self.body, request);
+    }
+}
+
+impl Workload for Batches {
+    fn next(&mut self, connection: usize, request: &mut Vec<u8>) -> Next {
+        self.write_next(connection, request);
         Next::Send
     }
 
@@ -143,6 +147,20 @@ impl Workload for Batches {
             let paid = memmem::find_iter(answer.body, br#""completed""#).count();
             self.unpaid += self.items.saturating_sub(paid) as u64;
         }
+    }
+
+    fn works_ahead(&self) -> bool {
+        true
+    }
+
+    fn prepare(&mut self, connection: usize, request: &mut Vec<u8>) -> bool {
+        self.write_next(connection, request);
+        true
+    }
+
+    /// Nothing is remembered of a request, so nothing is to be entered for one that is sent.
+    fn release(&mut self, _connection: usize) -> bool {
+        true
     }
 }
 

@@ -6,6 +6,8 @@ use memchr::{memchr, memmem};
 
 /// The longest head that is waited for. A node's head has about 200 bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The longest body that is waited for, and that room is made for. A full batch is answered with 5 MB.
+const BODY_BYTES_MAX: usize = 256 << 20;
 
 /// The facts of a response's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,23 @@ pub(crate) struct Head {
     pub(crate) close: bool,
     /// `idempotent-replayed: true`.
     pub(crate) replayed: bool,
+}
+
+impl Head {
+    /// Bytes of the whole answer.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.head_bytes + self.body_bytes
+    }
+
+    /// The body within the whole answer.
+    pub(crate) fn body_of<'a>(&self, answer: &'a [u8]) -> &'a [u8] {
+        &answer[self.head_bytes..self.answer_bytes()]
+    }
+
+    /// 2xx.
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
 }
 
 /// `None`: the head is not complete yet.
@@ -41,6 +60,9 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<Option<Head>, &'static str> {
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 head.body_bytes = read_decimal(value)?;
+                if head.body_bytes > BODY_BYTES_MAX {
+                    return Err("the response is longer than is understood");
+                }
                 length_seen = true;
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
@@ -124,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        let table: [&[u8]; 9] = [
+        let table: [&[u8]; 10] = [
             b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
             b"HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n",
             b"HTTP/1.1 xyz OK\r\ncontent-length: 0\r\n\r\n",
@@ -132,6 +154,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
             b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
             b"HTTP/1.1 200 OK\r\ncontent-length: 9999999999999\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 268435457\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nx: y\r\n\r\n",
         ];

@@ -11,6 +11,8 @@ pub struct Roster {
     ids: String,
     /// End of each id in `ids`.
     ends: Vec<usize>,
+    /// Length of every id, if they are all of one. Then a look-up touches one place in memory and not two.
+    id_bytes: Option<usize>,
     /// Agent of each wallet.
     owners: Vec<u32>,
 }
@@ -45,6 +47,9 @@ impl Roster {
                 wallets: number(account.wallets.len()),
             });
         }
+        let first = roster.ends.first().copied().unwrap_or_default();
+        let is_even = roster.ends.iter().enumerate().all(|(index, end)| *end == (index + 1) * first);
+        roster.id_bytes = is_even.then_some(first);
         roster
     }
 
@@ -59,6 +64,9 @@ impl Roster {
     /// Id of a wallet.
     pub fn wallet(&self, index: u32) -> &str {
         let index = index as usize;
+        if let Some(bytes) = self.id_bytes {
+            return &self.ids[index * bytes..(index + 1) * bytes];
+        }
         let begin = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.ids[begin..self.ends[index]]
     }
@@ -103,5 +111,10 @@ pub(crate) mod tests {
         assert_eq!(roster.wallet(7), "wallet_1_3");
         assert_eq!(roster.owner(7).api_key, "pk_1");
         assert_eq!((roster.agents()[2].first_wallet, roster.agents()[2].wallets), (8, 4));
+        let uneven = super::tests::roster(2, 11);
+        assert_eq!(
+            (uneven.wallet(9), uneven.wallet(10), uneven.wallet(11)),
+            ("wallet_0_9", "wallet_0_10", "wallet_1_0")
+        );
     }
 }

@@ -50,12 +50,13 @@ fn run(load: &[&str]) -> Value {
 
 #[test]
 fn every_load_is_answered_and_verified() {
-    let loads: [&[&str]; 7] = [
+    let loads: [&[&str]; 8] = [
         &["payments", "--external-share", "0.2", "--verify-lists"],
         &["payments", "--shape", "zipf", "--zipf-exponent", "1.2"],
         &["payments", "--shape", "one-hot-payer"],
         &["payments", "--shape", "one-hot-payee", "--rate", "500"],
         &["batch", "--items", "50"],
+        &["batch", "--items", "500", "--verify-lists"],
         &["reads", "--payments", "200"],
         &["mixed", "--items", "20"],
     ];
@@ -82,7 +83,7 @@ fn service_calls_come_to_their_end_also_when_the_node_is_killed() {
 
 #[test]
 fn a_killed_node_loses_nothing_and_doubles_nothing() {
-    for load in [&["payments"][..], &["mixed", "--items", "10"]] {
+    for load in [&["payments"][..], &["mixed", "--items", "10"], &["batch", "--items", "100"]] {
         let report = run(&[load, &["--seconds", "2", "--kill-every", "0.4"]].concat());
         let kills = report["run"]["kills"].as_array().expect("a list");
         assert!(!kills.is_empty(), "the load lasts longer than the time to the first kill: {report}");
@@ -91,4 +92,38 @@ fn a_killed_node_loses_nothing_and_doubles_nothing() {
         assert_eq!(verification["payments"], verification["payments_read"]);
         assert!(verification["listed"].as_u64() >= verification["payments"].as_u64(), "{verification}");
     }
+}
+
+#[test]
+fn the_curve_over_the_age_of_the_log_fills_it_and_leaves_nothing_behind() {
+    let dir = tempfile::Builder::new().prefix("loadtest-").tempdir().expect("a temporary directory");
+    let json = dir.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args([
+            "curves",
+            "--only",
+            "log-age",
+            "--max-wallets",
+            "200",
+            "--max-records",
+            "5000",
+            "--seconds",
+            "0.2",
+        ])
+        .args(["--connections", "8", "--start-node", node(), "--work-dir"])
+        .arg(dir.path())
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .expect("the program can be started");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{stderr}", String::from_utf8_lossy(&output.stdout));
+    assert!(stderr.contains("records needs about 3.0 GB"), "{stderr}");
+    assert!(stderr.contains("payments filled the log"), "{stderr}");
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(json).expect("a report")).expect("JSON");
+    let curve = &report["curves"][0];
+    assert_eq!(curve["points"][0]["x"], 5_000.0);
+    assert!(curve["verifications"][0]["payments"].as_u64() > Some(4_600), "{curve}");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1, "only the report stays");
 }

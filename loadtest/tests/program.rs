@@ -131,3 +131,19 @@ fn what_cannot_be_done_is_said() {
         assert!(stderr.contains(words), "{arguments:?}: {stderr}");
     }
 }
+
+#[test]
+fn a_log_that_does_not_fit_on_the_disk_is_refused_before_anything_is_started() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let work_dir = dir.path().display().to_string();
+    let mut arguments = vec!["curves", "--start-node", "/bin/false", "--work-dir", &work_dir];
+    arguments.extend(["--only", "log-age", "--max-records", "1000000000000000"]);
+    let output = loadtest(&arguments);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("needs about 380000003.0 GB") && stderr.contains("at most --max-records"),
+        "{stderr}"
+    );
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 0);
+}

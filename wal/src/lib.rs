@@ -18,7 +18,8 @@
 //! | `frame`, `batch`, `segment` | the format; pure functions over bytes |
 //! | `intake`, `shared` | the open batch, the lock around it, who wakes whom |
 //! | `writer`, `allocator` | the two threads |
-//! | `recovery`, `scan`, `log` | opening: what is valid, what is torn, what is corrupt; replay |
+//! | `recovery`, `scan`, `log` | opening: what is valid, what is torn, what is corrupt |
+//! | `replay` | every record from a position on; the third thread, while it lasts |
 //! | `published`, `reader`, `tail` | reading beside the writer |
 //! | `offline` | verify, dump, stat |
 //! | `storage`, `testing` | the seam to the disk; disks that forget and fail |
@@ -47,6 +48,7 @@ mod options;
 mod published;
 mod reader;
 mod recovery;
+mod replay;
 mod scan;
 mod segment;
 mod shared;
@@ -62,11 +64,12 @@ mod tests;
 
 pub use error::{Error, ReadError, Refused, ReplayError};
 pub use event::{BatchStats, Committed, Event};
-pub use log::{Log, Replayed};
+pub use log::Log;
 pub use lsn::Lsn;
 pub use offline::{Report, Stat, TornTail, dump, stat, verify};
 pub use options::{Clock, Entropy, Options, SystemClock, SystemEntropy};
 pub use reader::Reader;
+pub use replay::Replayed;
 pub use storage::{FileStorage, Storage};
 pub use tail::{Tail, TailBatch};
 pub use wal::{Admission, Wal};

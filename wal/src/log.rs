@@ -1,27 +1,27 @@
 //! An opened log: locked, its end known, not being written.
 
 use crate::allocator::{Allocator, Mint, Minted};
-use crate::batch::{Records, Tip};
+use crate::batch::Tip;
 use crate::event::Event;
 use crate::intake::Place;
 use crate::published::{Published, Segment};
-use crate::recovery::{Judged, Survey, Torn, corrupt, survey, wrong_link};
-use crate::scan::{Scan, Step, open_segment};
+use crate::recovery::{Judged, Survey, Torn, survey};
+use crate::scan::open_segment;
 use crate::segment::{FIRST_NUMBER, Identity, capacity_min, file_name, genesis};
 use crate::shared::Shared;
 use crate::storage::{Access, Lock, Storage};
 use crate::writer::Writer;
-use crate::{Error, Lsn, Options, Reader, ReplayError, Wal};
+use crate::{Error, Lsn, Options, Reader, Wal};
 use std::io;
 use std::sync::Arc;
 
 /// An opened, locked log whose end has been judged, and that is not being written yet.
 pub struct Log {
-    storage: Arc<dyn Storage>,
+    pub(crate) storage: Arc<dyn Storage>,
     options: Options,
     lock: Lock,
-    published: Arc<Published>,
-    tip: Tip,
+    pub(crate) published: Arc<Published>,
+    pub(crate) tip: Tip,
     log: Option<u128>,
     /// All segments, used or not.
     identities: Vec<Identity>,
@@ -30,17 +30,6 @@ pub struct Log {
     temporaries: Vec<String>,
     residual_risk: Option<String>,
     watermarked: bool,
-}
-
-/// What [`Log::replay`] went through.
-#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
-pub struct Replayed {
-    /// Records visited.
-    pub records: u64,
-    /// Bytes of their payloads.
-    pub payload_bytes: u64,
-    /// Where the log ends, and with it the replay.
-    pub end: Lsn,
 }
 
 /// Everything that a running log consists of, before its threads are started.
@@ -98,64 +87,6 @@ impl Log {
     /// A reader; it stays usable when the log is started.
     pub fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.published))
-    }
-
-    /// Calls `visit` for every record at or above `from`, in log order, and verifies checksums, positions and
-    /// chain on the way.
-    ///
-    /// `from` is where a record or batch begins or the log ends; anything below [`Log::begin`] means all of
-    /// it. Verification starts with the segment that holds `from`. Nothing of a batch is visited before all
-    /// of it was verified.
-    pub fn replay<E>(
-        &self,
-        from: Lsn,
-        mut visit: impl FnMut(Lsn, &[u8]) -> Result<(), E>,
-    ) -> Result<Replayed, ReplayError<E>> {
-        let mut replayed = Replayed { end: self.end(), ..Replayed::default() };
-        if from > self.end() {
-            return Err(Error::NotABoundary { lsn: from }.into());
-        }
-        let segments = self.published.segments();
-        let first = segments.partition_point(|segment| segment.identity.base <= from).saturating_sub(1);
-        let mut tip = segments.get(first).map_or(self.tip, |segment| segment.link);
-        let mut start = Start { from, found: from <= self.begin() };
-        for segment in &segments[first..] {
-            let mut scan = self.scan(segment, &tip)?;
-            loop {
-                match scan.next(&tip)? {
-                    Step::Batch { at, bytes, checked } => {
-                        tip = checked.tip;
-                        start.pass(at);
-                        for (lsn, payload) in Records::new(bytes, at) {
-                            if start.wants(lsn)? {
-                                replayed.records += 1;
-                                replayed.payload_bytes += payload.len() as u64;
-                                visit(lsn, payload).map_err(ReplayError::Visit)?;
-                            }
-                        }
-                        start.pass(tip.end);
-                    }
-                    Step::End => break,
-                    Step::Flawed(flaw) => {
-                        let (identity, at) = (&segment.identity, scan.at());
-                        let what = format!("batch {}: {flaw}", tip.batch + 1);
-                        return Err(corrupt(identity.number, identity.offset_of(at), at, what).into());
-                    }
-                }
-            }
-        }
-        start.check()?;
-        assert_eq!(tip, self.tip, "replay ends where recovery saw the end");
-        Ok(replayed)
-    }
-
-    fn scan(&self, segment: &Segment, tip: &Tip) -> Result<Scan, Error> {
-        let identity = segment.identity;
-        if segment.link != *tip {
-            return Err(wrong_link(&identity));
-        }
-        let end = segment.end().expect("a log that is not written has only finished segments");
-        Scan::open(&*self.storage, identity, end)
     }
 
     /// Makes sure that a fresh segment is at hand and starts the log thread. `sink` runs on the log thread,
@@ -263,31 +194,4 @@ fn describe_risk(torn: &Torn) -> String {
          tell which",
         torn.segment, torn.from, torn.to, torn.flaw
     )
-}
-
-/// Where a replay begins, which has to be a position that something begins at.
-struct Start {
-    from: Lsn,
-    found: bool,
-}
-
-impl Start {
-    /// A batch begins or ends at `position`.
-    fn pass(&mut self, position: Lsn) {
-        self.found |= position == self.from;
-    }
-
-    /// Whether the record at `lsn` is wanted.
-    fn wants(&mut self, lsn: Lsn) -> Result<bool, Error> {
-        if lsn < self.from {
-            return Ok(false);
-        }
-        self.pass(lsn);
-        self.check().map(|()| true)
-    }
-
-    /// Fails once the replay is beyond its start and nothing began there.
-    fn check(&self) -> Result<(), Error> {
-        if self.found { Ok(()) } else { Err(Error::NotABoundary { lsn: self.from }) }
-    }
 }

@@ -110,6 +110,7 @@ fn settings(arguments: &Arguments) -> Result<Settings> {
         memory_wallets: if quick { 100_000 } else { 1_000_000 },
         replay_payments: if quick { 200_000 } else { 2_000_000 },
         engine_payments: if quick { 200_000 } else { 1_000_000 },
+        sustained_millions: if quick { 1 } else { 10 },
         seed: arguments.seed,
         long: arguments.long,
     })

@@ -10,6 +10,7 @@ mod memory;
 mod pairs;
 mod scale;
 mod singles;
+mod sustained;
 mod tokens;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub replay_payments: u64,
     /// Payments of each shape of load on the engine alone.
     pub engine_payments: u64,
+    /// Million payments of random pairs, one request at a time.
+    pub sustained_millions: u64,
     pub seed: u64,
     /// Ten million wallets and a day of keys, where a row has a long form.
     pub long: bool,
@@ -61,7 +64,7 @@ pub enum RowName {
     Latency,
     /// 1 000 payments per request.
     Batch,
-    /// 8 189 random pairs per request.
+    /// 8 189 random pairs per request, and ten million of them one request at a time.
     Pairs,
     /// A hot payer and a hot payee beside uniform load.
     Contention,

@@ -1,20 +1,23 @@
 //! Many payments in one request. Payments of one payer are one command to its owner and one record; several payers
 //! decide side by side. Item results come back in the order in which the items were given.
 
+mod round;
+
 use std::{future::poll_fn, task::Poll};
 
 use ledger::{
-    BatchCommand, BatchItem, BatchPayment, Denial, ItemOutcome, KeyUse, Parts, PayCommand, Payee, Payment,
-    PaymentBatch, Position, WalletId,
+    BatchCommand, BatchItem, BatchPayment, Denial, ItemOutcome, KeyHash, KeyScope, KeyUse, Parts, PayCommand,
+    Payee, Payment, PaymentBatch, Position, WalletId,
 };
 use wal::Lsn;
+
+use self::round::{Outcome, Round};
 
 use crate::{
     Engine,
     admission::Permit,
     engine::{judge_payee, settled},
     refusal::Refusal,
-    registry::Handed,
     release::{Decided, Delivery, Reply, Requester, Seat, Undelivered},
     views::{Answer, Caller, PayBatch, PaymentReceipt},
     wallet::{Asked, Command},
@@ -22,11 +25,10 @@ use crate::{
 
 type ItemResult = Result<Answer<PaymentReceipt>, Refusal>;
 
-/// What one payer is asked, with the places of the items in the request.
+/// One payer's items of a request, by their places in it.
 struct Group<'p> {
     payer: WalletId,
     places: &'p [u32],
-    command: Command,
     /// Asked for a single payment, like any that comes without a batch.
     is_alone: bool,
 }
@@ -69,57 +71,61 @@ pub(crate) async fn pay<'e>(
     let groups: Vec<Group<'_>> = groups()
         .filter(is_owned)
         .map(|places| {
-            let payer = payer_of(places);
-            let mut items = places.iter().map(|place| items[*place as usize].take().expect("in one group"));
-            match items.next() {
-                Some(item) if places.len() == 1 && !is_single && key.is_none() && item.refused.is_none() => {
-                    let command = Command::Pay(payment_of(caller, payer, item, at));
-                    Group { payer, places, command, is_alone: true }
-                }
-                first => {
-                    let (caller, key) = (caller.agent, key.clone());
-                    let items = first.into_iter().chain(items).collect();
-                    let command = Command::Batch(BatchCommand {
-                        caller,
-                        payer,
-                        items,
-                        atomic,
-                        key,
-                        agent_terms: None,
-                        at,
-                    });
-                    Group { payer, places, command, is_alone: false }
-                }
-            }
+            let is_plain =
+                |item: &Option<BatchItem>| item.as_ref().is_some_and(|item| item.refused.is_none());
+            let is_only = places.len() == 1 && !is_single && key.is_none();
+            let is_alone = is_only && is_plain(&items[places[0] as usize]);
+            Group { payer: payer_of(places), places, is_alone }
         })
         .collect();
-    decide(engine, caller, count, groups, is_single, permit).await
+    let warmed = engine.shared().keys.warm(|| hashes(&groups, &items, key.as_ref())).await;
+    let mut seen = Position::ZERO;
+    let commands = groups.iter().map(|Group { payer, places, is_alone }| {
+        let mut items = places.iter().map(|place| items[*place as usize].take().expect("in one group"));
+        let command = if *is_alone {
+            Command::Pay(payment_of(caller, *payer, items.next().expect("it has one"), at))
+        } else {
+            let (caller, items, key) = (caller.agent, items.collect(), key.clone());
+            let command = BatchCommand { caller, payer: *payer, items, atomic, key, agent_terms: None, at };
+            Command::Batch(command)
+        };
+        let asked = engine.held_to_budget(caller.agent, command);
+        seen = seen.max(asked.seen());
+        (*payer, Asked { absent_below: warmed.absent_below(*payer), ..asked })
+    });
+    let (replies, delivery) = gather(engine, commands, permit).await?;
+    engine.delivered(seen).await?;
+    answer(engine, count, &groups, is_single, replies, delivery).await
 }
 
-/// Has every group decided, and puts the results in the order of the request. Items of no group are of wallets that are
-/// not the caller's.
-async fn decide<'e>(
+/// The keys that the groups' decisions will look for, with their owners.
+fn hashes(
+    groups: &[Group<'_>],
+    items: &[Option<BatchItem>],
+    key: Option<&KeyUse>,
+) -> Vec<(WalletId, KeyHash)> {
+    let of_request = key.map(|key| key.hash(KeyScope::Batch));
+    let of_group = |Group { payer, places, .. }: &Group<'_>| {
+        let (payer, places) = (*payer, places.iter());
+        let of_items = places
+            .filter_map(|place| Some(items[*place as usize].as_ref()?.key.as_ref()?.hash(KeyScope::Payment)));
+        of_items.chain(of_request).map(move |hash| (payer, hash)).collect::<Vec<_>>()
+    };
+    groups.iter().flat_map(of_group).collect()
+}
+
+/// Puts the results in the order of the request. Items of no group are of wallets that are not the caller's.
+async fn answer<'e>(
     engine: &'e Engine,
-    caller: &Caller,
     count: usize,
-    groups: Vec<Group<'_>>,
+    groups: &[Group<'_>],
     is_single: bool,
-    permit: Permit,
+    replies: Vec<Reply>,
+    delivery: Delivery<'e>,
 ) -> Result<Undelivered<'e, Answer<Vec<ItemResult>>>, Refusal> {
     let mut results: Vec<ItemResult> = Vec::new();
     results.resize_with(count, || Err(Denial::UnknownWallet.into()));
-    let mut asked = Vec::with_capacity(groups.len());
-    let mut commands = Vec::with_capacity(groups.len());
-    let mut seen = Position::ZERO;
-    for Group { payer, places, command, is_alone } in groups {
-        let command = engine.held_to_budget(caller.agent, command);
-        seen = seen.max(command.seen());
-        commands.push((payer, command));
-        asked.push((places, is_alone));
-    }
-    let mut all_replayed = !asked.is_empty();
-    let (replies, delivery) = gather(engine, commands, permit).await?;
-    engine.delivered(seen).await?;
+    let mut all_replayed = !groups.is_empty();
     // What was answered before is read from the log, where only delivered records are read.
     let mut delivery = Some(delivery);
     if replies.iter().any(Reply::repeats)
@@ -127,14 +133,14 @@ async fn decide<'e>(
     {
         delivery.await?;
     }
-    for (reply, (places, is_alone)) in replies.into_iter().zip(asked) {
+    for (reply, Group { places, is_alone, .. }) in replies.into_iter().zip(groups) {
         if let Reply::Payment(lsn, payment) = reply {
             let id = engine.shared().payment_id(lsn.get(), 0);
             results[places[0] as usize] = Ok(Answer::first(PaymentReceipt { id, payment }));
             all_replayed = false;
             continue;
         }
-        let (outcomes, replayed) = expand(engine, reply, is_alone, places.len()).await;
+        let (outcomes, replayed) = expand(engine, reply, *is_alone, places.len()).await;
         // The refusal of an only group is the refusal of the request.
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
@@ -165,9 +171,14 @@ async fn check_key(
     payers: impl Iterator<Item = WalletId>,
     key: &KeyUse,
 ) -> Result<(), Refusal> {
-    let question = |payer| (payer, Command::CheckKey { key: key.clone() }.into());
-    let questions: Vec<(WalletId, Asked)> = payers.map(question).collect();
-    let permit = engine.admit_read(&caller.meter, u32::try_from(questions.len()).unwrap_or(u32::MAX))?;
+    let payers: Vec<WalletId> = payers.collect();
+    let permit = engine.admit_read(&caller.meter, u32::try_from(payers.len()).unwrap_or(u32::MAX))?;
+    let hash = key.hash(KeyScope::Batch);
+    let warmed = engine.shared().keys.warm(|| payers.iter().map(|payer| (*payer, hash)).collect()).await;
+    let questions = payers.iter().map(|payer| {
+        let asked = Asked::from(Command::CheckKey { key: key.clone() });
+        (*payer, Asked { absent_below: warmed.absent_below(*payer), ..asked })
+    });
     let (replies, delivery) = gather(engine, questions, permit).await?;
     delivery.await?;
     for reply in replies {
@@ -232,28 +243,13 @@ fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Tim
 /// this task once, for the last of them.
 async fn gather(
     engine: &Engine,
-    mut commands: Vec<(WalletId, Asked)>,
+    commands: impl Iterator<Item = (WalletId, Asked)>,
     permit: Permit,
 ) -> Result<(Vec<Reply>, Delivery<'_>), Refusal> {
-    engine.shared().keys.warm(commands.iter_mut().map(|(payer, asked)| (*payer, asked))).await;
+    let mut round = Round::begin(engine);
+    commands.for_each(|(wallet, asked)| round.put(wallet, asked));
+    let Outcome { mut replies, queued, last } = round.finish().await;
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let mut replies = Vec::with_capacity(commands.len());
-    let mut queued = Vec::new();
-    let mut last = Position::ZERO;
-    for (place, (payer, asked)) in commands.into_iter().enumerate() {
-        replies.push(match engine.hand(payer, asked, Seat::default()) {
-            Ok(Handed::Decided(Decided { reply, position })) => {
-                last = last.max(position);
-                reply
-            }
-            Ok(Handed::Queued(receiver)) => {
-                queued.push((place, receiver));
-                Reply::Done
-            }
-            Ok(Handed::Unknown | Handed::Full) => unreachable!("refused by `hand`"),
-            Err(refusal) => Reply::Refused(refusal),
-        });
-    }
     let shared = engine.shared();
     let seat = Seat { waker: Some(waker.clone()), permit: Some(permit) };
     let seated = shared.answer(last, Requester::Here(seat), Reply::Done);

@@ -450,7 +450,10 @@ impl Engine {
         mut asked: Asked,
         permit: Permit,
     ) -> Result<(Reply, Delivery<'_>), Refusal> {
-        self.0.shared.keys.warm(std::iter::once((id, &mut asked))).await;
+        let keys = &self.0.shared.keys;
+        let hashes = || asked.command.key_hashes().into_iter().map(|hash| (id, hash)).collect();
+        let warmed = keys.warm(hashes).await;
+        asked.absent_below = warmed.absent_below(id);
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let (reply, position) =
             match self.hand(id, asked, Seat { waker: Some(waker.clone()), permit: Some(permit) })? {

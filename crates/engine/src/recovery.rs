@@ -76,6 +76,8 @@ pub(crate) struct Rebuilt {
     pub(crate) newest: Lsn,
     /// Idempotency keys of records below this are on disk, as far as the snapshot says.
     spilled: u64,
+    /// Idempotency keys in memory, counted as they come and go: ten million owners are not asked every second.
+    keys_held: u64,
     /// Owners remember the keys of records from here on. The others are on disk, or nobody wants them.
     remember_from: u64,
     rules: Rules,
@@ -101,12 +103,12 @@ pub(crate) fn recover(
         Some((rebuilt, generation)) => (rebuilt, Lsn::new(generation.summary.start)),
         None => (Rebuilt::empty(rules), log.begin()),
     };
-    keys.set_in_memory(rebuilt.keys_held());
+    keys.set_in_memory(rebuilt.keys_held);
     rebuilt.remember_from =
         keys.recover(&log.reader(), rebuilt.spilled, log.end(), rebuilt.not_after(now))?;
     rebuilt.forget_keys(keys);
     rebuilt.replay(log, from, status, &mut |rebuilt| {
-        keys.set_in_memory(rebuilt.keys_held());
+        keys.set_in_memory(rebuilt.keys_held);
         while keys.is_over() && keys.spill_step(&log.reader(), rebuilt.not_after(now), &mut || ())? {
             rebuilt.remember_from = keys.floor();
             rebuilt.forget_keys(keys);
@@ -165,6 +167,7 @@ impl Rebuilt {
             records: 0,
             newest: Lsn::ZERO,
             spilled: 0,
+            keys_held: 0,
             remember_from: 0,
             rules: rules.clone(),
         }
@@ -199,6 +202,7 @@ impl Rebuilt {
         status.recovering(total, total);
         self.ended.drain(..).for_each(|(id, end)| self.tokens.closed(id, end));
         tend_keys(self)?;
+        debug_assert_eq!(self.keys_held, self.keys_of_owners(), "keys are counted as they come and go");
         self.totals.end = log.end();
         self.totals.wallets = self.registry.sums();
         if self.totals.balanced() { Ok(()) } else { Err(StartError::Unbalanced { end: log.end() }) }
@@ -208,10 +212,12 @@ impl Rebuilt {
         match row {
             Row::Wallet(id, wallet) => {
                 self.saw(wallet.decided);
+                self.counted(0, wallet.keys.len());
                 self.registry.insert(id, wallet);
             }
             Row::Agent(agent) => {
                 self.saw(agent.decided);
+                self.counted(0, agent.idempotency.len());
                 self.agents.insert(agent.id, agent);
             }
             Row::Token(id, token) => {
@@ -253,8 +259,13 @@ impl Rebuilt {
         self.outages.alive_at().map_or(Timestamp::from_millis(i64::MIN), |alive| alive.min(now))
     }
 
-    /// Idempotency keys in memory.
-    fn keys_held(&self) -> u64 {
+    /// An owner holds other keys than before.
+    fn counted(&mut self, before: usize, after: usize) {
+        self.keys_held = self.keys_held + after as u64 - before as u64;
+    }
+
+    /// The keys in memory as the owners have them.
+    fn keys_of_owners(&self) -> u64 {
         let of_agents = self.agents.values().map(|agent| agent.idempotency.len() as u64);
         self.registry.keys_held() + of_agents.sum::<u64>()
     }
@@ -265,6 +276,7 @@ impl Rebuilt {
         for agent in self.agents.values_mut() {
             forget_keys(keys, agent, keys.floor());
         }
+        self.keys_held = keys.in_memory();
     }
 
     fn forget_all_keys(&mut self) {
@@ -281,17 +293,20 @@ impl Rebuilt {
         match view.owner() {
             Owner::Wallet(owner) => {
                 let (rules, remember) = (&self.rules, lsn.get() >= self.remember_from);
-                let known = self.registry.recover(owner, |wallet| {
+                let kept = self.registry.recover(owner, |wallet| {
+                    let before = wallet.keys.len();
                     if position(lsn, 0) > wallet.decided {
                         apply_own(wallet, &view, lsn);
                         if remember {
                             remember_own(wallet, &view, lsn, rules);
                         }
                     }
+                    (before, wallet.keys.len())
                 });
-                if known.is_none() {
+                let Some((before, after)) = kept else {
                     return Err(StartError::Orphan { lsn, what: owner.to_string() });
-                }
+                };
+                self.counted(before, after);
                 view.for_each_foreign(|posting| self.foreign(lsn, posting));
                 if !self.budgets.is_empty()
                     && let Some(spending) = view.spending()
@@ -409,16 +424,7 @@ impl Rebuilt {
         };
         match posting.account {
             Account::Wallet(wallet) => {
-                let position = position(lsn, posting.item);
-                let known = self.registry.recover(wallet, |wallet| {
-                    if position > wallet.posted {
-                        wallet.post(posting.delta, posting.held, position);
-                        if let Some(release) = posting.release {
-                            wallet.release(release);
-                        }
-                    }
-                });
-                if known.is_none() {
+                if !self.registry.recover_posting(wallet, &posting, position(lsn, posting.item)) {
                     system(&mut self.totals, &Posting { account: SUSPENSE, ..posting });
                 }
             }
@@ -453,9 +459,12 @@ impl Rebuilt {
                 let Some(agent) = self.agents.get_mut(&fact.agent()) else {
                     return Err(StartError::Orphan { lsn, what: fact.agent().to_string() });
                 };
+                let before = agent.idempotency.len();
                 if apply_agent_fact(agent, &fact, lsn) && lsn.get() >= self.remember_from {
                     remember_agent_fact(agent, &fact, lsn, &self.rules);
                 }
+                let after = agent.idempotency.len();
+                self.counted(before, after);
                 Ok(())
             }
         }

@@ -123,6 +123,29 @@ impl Registry {
         self.slots.grouped(ids)
     }
 
+    /// Has the processor fetch what the owners of these commands will look at. Their decisions depend on memory one after
+    /// the other; here nothing waits for anything, so many fetches are under way at once. Nothing is found out.
+    pub(crate) fn foresee(&self, commands: &[(WalletId, Asked)]) {
+        let (mut wallets, mut hashes) =
+            (Vec::with_capacity(commands.len()), Vec::with_capacity(commands.len()));
+        for (wallet, asked) in commands {
+            asked.command.for_each_key_hash(|hash| {
+                wallets.push(*wallet);
+                hashes.push(hash);
+            });
+        }
+        let places: Vec<u32> = (0..).take(wallets.len()).collect();
+        let mut found = 0;
+        self.slots.read_in_order(&wallets, &places, |place, slot| {
+            if let Some(Slot::AtRest(wallet)) = slot
+                && let Some(keys) = wallet.keys()
+            {
+                found += usize::from(keys.find(hashes[place]).is_some());
+            }
+        });
+        std::hint::black_box(found);
+    }
+
     /// Reads a wallet at rest; `None` when it has an actor (ask that) or is unknown. What is read may show decisions that
     /// are not delivered yet.
     pub(crate) fn at_rest<T>(&self, id: WalletId, read: impl FnOnce(WalletFields<'_>) -> T) -> Option<T> {
@@ -226,12 +249,7 @@ impl Registry {
             let (posting, position) = &postings[place];
             posted(posting, slot.is_some());
             match slot {
-                Some(Slot::AtRest(wallet)) => {
-                    wallet.post(posting.delta, posting.held, *position);
-                    if let Some(release) = posting.release {
-                        wallet.release(release);
-                    }
-                }
+                Some(Slot::AtRest(wallet)) => post(wallet, posting, *position),
                 Some(Slot::Active(handle)) => handle.post(posting, *position),
                 Some(Slot::Changing) => unreachable!("{CHANGING}"),
                 None => {}
@@ -240,9 +258,22 @@ impl Registry {
     }
 
     /// Changes a wallet during recovery, when every wallet is at rest.
-    pub(crate) fn recover<T>(&self, id: WalletId, change: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
-        self.slots.write(id, |slot| match slot {
-            Slot::AtRest(wallet) => wallet.change(change),
+    pub(crate) fn recover<T>(&mut self, id: WalletId, change: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
+        self.recovering(id).map(|wallet| wallet.change(change))
+    }
+
+    /// Posts during recovery what the wallet's state does not include already. False when there is no such wallet.
+    pub(crate) fn recover_posting(&mut self, id: WalletId, posting: &Posting, position: Position) -> bool {
+        let Some(wallet) = self.recovering(id) else { return false };
+        if position > wallet.posted() {
+            post(wallet, posting, position);
+        }
+        true
+    }
+
+    fn recovering(&mut self, id: WalletId) -> Option<&mut RestingWallet> {
+        self.slots.get_mut(id).map(|slot| match slot {
+            Slot::AtRest(wallet) => wallet,
             Slot::Active(_) | Slot::Changing => unreachable!("no wallet is in use during recovery"),
         })
     }
@@ -470,6 +501,13 @@ impl Registry {
                 visit(id, wallet.fields());
             });
         }
+    }
+}
+
+fn post(wallet: &mut RestingWallet, posting: &Posting, position: Position) {
+    wallet.post(posting.delta, posting.held, position);
+    if let Some(release) = posting.release {
+        wallet.release(release);
     }
 }
 

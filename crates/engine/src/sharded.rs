@@ -62,6 +62,14 @@ impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         shard.find(hash, key).map(|number| write(&mut shard.entry_mut(number).1))
     }
 
+    /// An entry of a map that is nobody else's: no guard is taken, so that what several calls wait for in memory is waited for
+    /// together.
+    pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+        let hash = hash(key);
+        let shard = self.0[Self::shard_of(hash)].get_mut();
+        shard.find(hash, key).map(|number| &mut shard.entry_mut(number).1)
+    }
+
     /// Changes an entry under the exclusive guard; `write` is told whether it had to wait for it.
     pub(crate) fn contend<T>(&self, key: K, write: impl FnOnce(&mut V, bool) -> T) -> Option<T> {
         let hash = hash(key);
@@ -88,9 +96,13 @@ impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
     }
 
     /// Reads the entry of each key, shard by shard under the shared guard; `read` gets the key's place in `keys`.
-    pub(crate) fn read_each(&self, keys: &[K], mut read: impl FnMut(usize, Option<&V>)) {
-        let by_shard = Self::by_shard(keys);
-        for places in Self::runs(keys, &by_shard) {
+    pub(crate) fn read_each(&self, keys: &[K], read: impl FnMut(usize, Option<&V>)) {
+        self.read_in_order(keys, &Self::by_shard(keys), read);
+    }
+
+    /// The same for some `places` in `keys`, those of one shard together.
+    pub(crate) fn read_in_order(&self, keys: &[K], places: &[u32], mut read: impl FnMut(usize, Option<&V>)) {
+        for places in Self::runs(keys, places) {
             let shard = self.shard(hash(keys[places[0] as usize])).read();
             for place in places {
                 let key = keys[*place as usize];
@@ -308,13 +320,15 @@ mod tests {
 
     #[test]
     fn entries_are_found_changed_and_walked_once() {
-        let map = ShardedMap::new();
+        let mut map = ShardedMap::new();
         for id in 0..10_000_u64 {
             assert!(map.insert_new(id, id * 2));
         }
         assert!(!map.insert_new(7, 0), "an existing entry stays");
         assert_eq!(map.read(7, |value| *value), Some(14));
         assert_eq!(map.write(7, |value| std::mem::replace(value, 1)), Some(14));
+        assert_eq!(map.get_mut(7), Some(&mut 1));
+        assert_eq!(map.get_mut(10_000), None);
         assert_eq!(map.read(10_000, |value| *value), None);
         let seen = walked(&map);
         assert_eq!((seen.len(), map.len()), (10_000, 10_000));

@@ -12,6 +12,17 @@ use crate::{
     Verification, VerifySpec, verify,
 };
 
+/// The node's program as a whole path, and the directory for its data, which exists then.
+pub(crate) fn places(program: &Path, work_dir: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
+    let program = program
+        .canonicalize()
+        .with_context(|| format!("there is no node's program at {}", program.display()))?;
+    let beside = || program.parent().map(|dir| dir.join("loadtest-data"));
+    let work_dir = work_dir.map(Path::to_owned).or_else(beside).context("a program lies in a directory")?;
+    std::fs::create_dir_all(&work_dir).with_context(|| format!("cannot create {}", work_dir.display()))?;
+    Ok((program, work_dir))
+}
+
 /// Where the node is.
 pub(crate) enum Place {
     Elsewhere,
@@ -50,14 +61,7 @@ impl Bed {
         settings: &[(String, String)],
         line: &mut LiveLine,
     ) -> Result<Bed> {
-        let program = program
-            .canonicalize()
-            .with_context(|| format!("there is no node's program at {}", program.display()))?;
-        let beside = || program.parent().map(|dir| dir.join("loadtest-data"));
-        let work_dir: PathBuf =
-            work_dir.map(Path::to_owned).or_else(beside).context("a program lies in a directory")?;
-        std::fs::create_dir_all(&work_dir)
-            .with_context(|| format!("cannot create {}", work_dir.display()))?;
+        let (program, work_dir) = places(program, work_dir)?;
         let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&work_dir)?;
         // The node runs in another directory, so its path must not depend on ours.
         let data_dir = dir.path().canonicalize()?.join("data");

@@ -4,6 +4,7 @@ mod arguments;
 mod bed;
 mod compare;
 mod curves;
+mod disk;
 mod live_line;
 mod measured;
 mod search;

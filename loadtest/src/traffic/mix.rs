@@ -16,6 +16,9 @@ pub struct Mix {
     pub external_share: f64,
     /// Payments in one batch.
     pub batch_items: usize,
+    /// The payers of batches take turns instead of being drawn, so that a batch that is not larger than its agent has
+    /// as many payers as payments.
+    pub payers_take_turns: bool,
     pub weights: Weights,
 }
 
@@ -46,6 +49,7 @@ impl Mix {
             cents: 1..=100,
             external_share: 0.0,
             batch_items: 1_000,
+            payers_take_turns: false,
             weights: Weights { payments: 1, ..Weights::default() },
         }
     }

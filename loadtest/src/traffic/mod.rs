@@ -30,6 +30,10 @@ use crate::{Answer, Next, Roster, Target, Workload};
 /// overloaded gets some air.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
+/// Batches of at least so many payments are prepared while the one before is out. Smaller ones are written in a few
+/// microseconds.
+const AHEAD_ITEMS_MIN: usize = 100;
+
 /// What a connection has out.
 #[derive(Debug)]
 enum Order {
@@ -59,6 +63,10 @@ enum Read {
 #[derive(Debug, Default)]
 struct Slot {
     order: Option<Order>,
+    /// May follow `order`. Counts as nothing until it is released.
+    prepared: Option<Order>,
+    /// Is out already, while the answer to `order` has come and is not looked at.
+    released: Option<Order>,
     call: Option<Life>,
 }
 
@@ -97,6 +105,8 @@ pub struct Traffic<'a> {
     rng: Rng,
     keys: KeySeries,
     next_key: u64,
+    /// Whose turn it is, where payers take turns.
+    turn: u32,
     slots: Vec<Slot>,
     /// Orders that are to be sent again, oldest first.
     again: VecDeque<Order>,
@@ -128,6 +138,7 @@ impl<'a> Traffic<'a> {
             rng: Rng::with_seed(spec.seed),
             keys: KeySeries::new(spec.seed),
             next_key: 0,
+            turn: 0,
             slots: (0..spec.connections).map(|_| Slot::default()).collect(),
             again: VecDeque::new(),
             pause_until: None,
@@ -214,13 +225,27 @@ impl<'a> Traffic<'a> {
     /// Requests that were out when a run ended have an unknown outcome.
     fn collect_open(&mut self) {
         for connection in 0..self.slots.len() {
+            self.forget_prepared(connection);
             self.is_unknown(connection);
         }
+    }
+
+    fn forget_prepared(&mut self, connection: usize) {
+        if let Some(Order::Batch { mut pays, .. }) = self.slots[connection].prepared.take() {
+            pays.clear();
+            self.spare.push(pays);
+        }
+    }
+
+    /// A new order now would have to wait, or an older one goes first.
+    fn has_to_wait(&self) -> bool {
+        self.pause_until.is_some() || !self.again.is_empty() || self.fresh_left == 0
     }
 
     /// The connection's order has an unknown outcome: it is to be sent again.
     fn is_unknown(&mut self, connection: usize) {
         let slot = &mut self.slots[connection];
+        assert!(slot.released.is_none(), "an answer that came is looked at before anything else");
         let (order, was_unknown) = match slot.order.take() {
             None => return,
             // A lost read is no loss.
@@ -280,13 +305,19 @@ impl<'a> Traffic<'a> {
         Pay { payer, payee, cents: self.rng.u32(self.mix.cents.clone()), key: self.new_key() }
     }
 
-    /// Random wallets of one agent pay random wallets of all.
+    /// Random wallets of one agent, or all of them in turn, pay random wallets of all.
     fn new_batch(&mut self, connection: usize) -> Vec<Pay> {
         let agents = self.roster.agents();
         let agent = &agents[connection % agents.len()];
         let mut pays = self.spare.pop().unwrap_or_default();
         for _ in 0..self.mix.batch_items {
-            let payer = agent.first_wallet + self.rng.u32(0..agent.wallets);
+            let drawn = if self.mix.payers_take_turns {
+                self.turn = self.turn.wrapping_add(1);
+                self.turn % agent.wallets
+            } else {
+                self.rng.u32(0..agent.wallets)
+            };
+            let payer = agent.first_wallet + drawn;
             let other = self.rng.u32(0..self.roster.wallets() - 1);
             let payee = if other >= payer { other + 1 } else { other };
             let cents = self.rng.u32(self.mix.cents.clone());
@@ -422,6 +453,7 @@ impl Workload for Traffic<'_> {
             }
             self.pause_until = None;
         }
+        self.forget_prepared(connection);
         let Some(order) = self.next_order(connection) else { return Next::Finished };
         self.write(&order, connection, request);
         self.slots[connection].order = Some(order);
@@ -430,7 +462,9 @@ impl Workload for Traffic<'_> {
 
     fn answered(&mut self, connection: usize, answer: Answer<'_>) {
         if answer.is_success() {
-            let order = self.slots[connection].order.take().expect("an answer belongs to an order");
+            let slot = &mut self.slots[connection];
+            let order = slot.order.take().expect("an answer belongs to an order");
+            slot.order = slot.released.take();
             self.take(connection, order, answer);
         } else if answer.asks_for_patience() {
             if answer.moved_nothing() {
@@ -451,6 +485,32 @@ impl Workload for Traffic<'_> {
 
     fn lost(&mut self, connection: usize) {
         self.is_unknown(connection);
+    }
+
+    fn works_ahead(&self) -> bool {
+        let Weights { payments, reads, calls, .. } = self.mix.weights;
+        payments + reads + calls == 0 && self.mix.batch_items >= AHEAD_ITEMS_MIN
+    }
+
+    fn prepare(&mut self, connection: usize, request: &mut Vec<u8>) -> bool {
+        self.forget_prepared(connection);
+        if self.has_to_wait() {
+            return false;
+        }
+        let order = Order::Batch { pays: self.new_batch(connection), retried: false };
+        self.write(&order, connection, request);
+        self.slots[connection].prepared = Some(order);
+        true
+    }
+
+    fn release(&mut self, connection: usize) -> bool {
+        if self.has_to_wait() {
+            return false;
+        }
+        self.fresh_left -= 1;
+        let slot = &mut self.slots[connection];
+        slot.released = slot.prepared.take();
+        slot.released.is_some()
     }
 }
 

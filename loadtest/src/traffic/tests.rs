@@ -195,3 +195,112 @@ fn quiet_reads_are_compared_with_the_book() {
         assert_eq!(traffic.book.findings.count(Finding::WrongAnswer), u64::from(balances == 2));
     }
 }
+
+fn batches(items: usize) -> Mix {
+    let weights = Weights { batches: 1, ..Weights::default() };
+    Mix { batch_items: items, weights, ..Mix::payments(Shape::Uniform) }
+}
+
+/// The body that a connection has prepared.
+fn prepared(traffic: &mut Traffic<'_>, connection: usize) -> Option<Value> {
+    let mut request = Vec::new();
+    if !traffic.prepare(connection, &mut request) {
+        assert!(request.is_empty());
+        return None;
+    }
+    let text = String::from_utf8(request).expect("requests are text");
+    let (_, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+    Some(serde_json::from_str(body).expect("JSON"))
+}
+
+fn receipts(body: &Value) -> String {
+    let items = body["payments"].as_array().expect("a list").iter().enumerate();
+    let results: Vec<String> = items.map(|(n, item)| receipt(item, &format!("tx_{n}"))).collect();
+    format!(r#"{{"results":[{}]}}"#, results.join(","))
+}
+
+#[test]
+fn only_loads_of_large_batches_work_ahead() {
+    let roster = roster(6, 3);
+    let works_ahead = |mix| Traffic::new(&target(), &roster, Market::default(), spec(mix)).works_ahead();
+    assert!(works_ahead(batches(100)));
+    assert!(!works_ahead(batches(99)));
+    assert!(!works_ahead(Mix::payments(Shape::Uniform)));
+    let weights = Weights { payments: 1, batches: 99, ..Weights::default() };
+    assert!(!works_ahead(Mix { weights, ..batches(1_000) }));
+}
+
+#[test]
+fn a_prepared_batch_that_is_not_sent_counts_as_nothing() {
+    let roster = roster(6, 3);
+    let mut traffic = Traffic::new(&target(), &roster, Market::default(), spec(batches(100)));
+    traffic.limit(2);
+    let (_, first) = next(&mut traffic, 0);
+    assert!(prepared(&mut traffic, 0).is_some());
+    assert_eq!(traffic.open_orders(), 1);
+    answer(&mut traffic, 0, 200, false, &receipts(&first));
+    assert_eq!((traffic.open_orders(), traffic.units(), traffic.book.promises().len()), (0, 100, 100));
+    // The limit still has room for one, which is a new one.
+    let (_, second) = next(&mut traffic, 0);
+    assert!(prepared(&mut traffic, 0).is_none(), "nothing new may follow");
+    assert_eq!(traffic.settle_only(), 1);
+    assert_eq!(next(&mut traffic, 3).1, second);
+    answer(&mut traffic, 3, 200, false, &receipts(&second));
+    assert_eq!(traffic.next(0, &mut Vec::new()), Next::Finished);
+    assert_eq!((traffic.units(), traffic.book.promises().len()), (200, 200));
+    assert!(traffic.book.findings.is_empty());
+}
+
+#[test]
+fn a_released_batch_is_out_while_the_one_before_is_looked_at() {
+    let roster = roster(6, 3);
+    let mut traffic = Traffic::new(&target(), &roster, Market::default(), spec(batches(100)));
+    let (_, first) = next(&mut traffic, 0);
+    let second = prepared(&mut traffic, 0).expect("nothing stands in the way");
+    assert!(traffic.release(0));
+    answer(&mut traffic, 0, 200, false, &receipts(&first));
+    assert_eq!((traffic.open_orders(), traffic.units()), (1, 100));
+    // The second is lost, and is what is asked again.
+    traffic.lost(0);
+    assert!(prepared(&mut traffic, 1).is_none(), "what is open goes first");
+    assert_eq!(next(&mut traffic, 1).1, second);
+    answer(&mut traffic, 1, 200, false, &receipts(&second));
+    assert_eq!((traffic.units(), traffic.book.promises().len()), (200, 200));
+    let sum: i128 = (0..roster.wallets()).map(|wallet| traffic.book.balance(wallet)).sum();
+    assert_eq!(sum, 18 * 100 * NANOS_PER_UNIT);
+    assert!(traffic.book.findings.is_empty());
+}
+
+#[test]
+fn nothing_is_released_after_a_refusal_or_beyond_the_limit() {
+    let roster = roster(6, 3);
+    let mut traffic = Traffic::new(&target(), &roster, Market::default(), spec(batches(100)));
+    let (_, first) = next(&mut traffic, 0);
+    next(&mut traffic, 1);
+    assert!(prepared(&mut traffic, 0).is_some() && prepared(&mut traffic, 1).is_some());
+    answer(&mut traffic, 1, 429, false, "{}");
+    assert!(!traffic.release(0), "another connection was told to wait");
+    answer(&mut traffic, 0, 200, false, &receipts(&first));
+
+    let mut traffic = Traffic::new(&target(), &roster, Market::default(), spec(batches(100)));
+    traffic.limit(3);
+    next(&mut traffic, 0);
+    next(&mut traffic, 1);
+    assert!(prepared(&mut traffic, 0).is_some() && prepared(&mut traffic, 1).is_some());
+    assert!(traffic.release(0));
+    assert!(!traffic.release(1), "the last one was taken by another connection");
+}
+
+#[test]
+fn payers_that_take_turns_are_different_ones() {
+    let roster = roster(1, 150);
+    let mix = Mix { payers_take_turns: true, ..batches(120) };
+    let mut traffic = Traffic::new(&target(), &roster, Market::default(), spec(mix));
+    for _ in 0..3 {
+        let body = prepared(&mut traffic, 0).expect("nothing stands in the way");
+        let items = body["payments"].as_array().expect("a list");
+        let payers: BTreeSet<&str> =
+            items.iter().filter_map(|item| item["from_wallet_id"].as_str()).collect();
+        assert_eq!(payers.len(), 120);
+    }
+}

@@ -7,6 +7,7 @@ mod golden;
 mod lost;
 mod planted;
 mod readers;
+mod replay;
 
 use crate::event::Committed;
 use crate::intake::Work;

@@ -28,7 +28,7 @@ use wal::{Lsn, Reader};
 pub(crate) use gather::GatherError;
 pub(crate) use spiller::Spiller;
 
-use crate::{refusal::Refusal, wallet::Asked};
+use crate::refusal::Refusal;
 
 /// Keys by which the bound may be passed before nothing is taken any more, when the bound itself is lower: what comes in
 /// at full speed while some are moved.
@@ -65,6 +65,21 @@ pub(crate) struct Keys {
     retention_ms: u64,
     signal: Mutex<Signal>,
     signalled: Condvar,
+}
+
+/// What is known of keys on disk before their owners decide.
+#[derive(Default, Debug)]
+pub(crate) struct Warmed {
+    floor: u64,
+    /// Those of whom a key may be on disk, in order.
+    owners: Vec<WalletId>,
+}
+
+impl Warmed {
+    /// None of the keys that were asked about for this owner was used by a record below this position and is on disk.
+    pub(crate) fn absent_below(&self, owner: WalletId) -> u64 {
+        if self.owners.binary_search(&owner).is_ok() { 0 } else { self.floor }
+    }
 }
 
 /// What the spilling thread is told.
@@ -154,32 +169,28 @@ impl Keys {
         Ok(())
     }
 
-    /// Looks up what these commands may have to look up on disk, so that their owners, who do it again, find it in the
-    /// page cache and hold nobody up; the others, nearly all, need not look. One trip to a blocking thread for all of them.
-    pub(crate) async fn warm(self: &Arc<Self>, commands: impl Iterator<Item = (WalletId, &mut Asked)>) {
+    /// Looks up those of `wanted` that may be on disk, so that their owners, who do it again, find them in the page cache
+    /// and hold nobody up; the others, nearly all, need not be looked up. One trip to a blocking thread for all of them.
+    pub(crate) async fn warm(self: &Arc<Self>, wanted: impl FnOnce() -> Vec<(WalletId, KeyHash)>) -> Warmed {
         // Read before the runs are: they cover all below it.
         let floor = self.floor();
-        let Some(store) = self.store.as_ref().filter(|_| floor > 0) else { return };
-        let mut wanted = Vec::new();
-        for (wallet, asked) in commands {
-            let before = wanted.len();
-            let hashes = asked.command.key_hashes().into_iter().map(|hash| (wallet.raw(), hash));
-            wanted.extend(hashes.filter(|(owner, hash)| !store.is_absent(*owner, *hash, floor)));
-            if wanted.len() == before {
-                asked.absent_below = floor;
-            }
-        }
+        let Some(store) = self.store.as_ref().filter(|_| floor > 0) else { return Warmed::default() };
+        let mut wanted = wanted();
+        wanted.retain(|(owner, hash)| !store.is_absent(owner.raw(), *hash, floor));
         if wanted.is_empty() {
-            return;
+            return Warmed { floor, owners: Vec::new() };
         }
+        let mut owners: Vec<WalletId> = wanted.iter().map(|(owner, _)| *owner).collect();
+        owners.sort_unstable();
         let keys = Arc::clone(self);
         let warming = tokio::task::spawn_blocking(move || {
             let store = keys.store.as_ref().expect("seen above");
             // Whether it can be read is found out, and said, by who decides.
-            wanted.iter().for_each(|(owner, hash)| drop(store.find(*owner, *hash, floor)));
+            wanted.iter().for_each(|(owner, hash)| drop(store.find(owner.raw(), *hash, floor)));
         });
         // It fails when the runtime is ending; then the owner is asked no more.
         let _ = warming.await;
+        Warmed { floor, owners }
     }
 
     /// Moves the floor over what the runs cover.
@@ -313,10 +324,9 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use idempotency::SpilledKey;
-    use ledger::{AgentId, BatchCommand, KeyPlace, KeyScope, KeyUse};
+    use ledger::{KeyPlace, KeyScope, KeyUse};
 
     use super::*;
-    use crate::wallet::Command;
 
     const WALLET: WalletId = WalletId::new(0, 7);
 
@@ -330,20 +340,6 @@ mod tests {
 
     fn hash(text: &str) -> KeyHash {
         key(text).hash(KeyScope::Batch)
-    }
-
-    fn asked(text: &str) -> Asked {
-        let caller = AgentId::from_raw(1);
-        let batch = BatchCommand {
-            caller,
-            payer: WALLET,
-            items: Vec::new(),
-            atomic: false,
-            key: Some(key(text)),
-            agent_terms: None,
-            at: at(0),
-        };
-        Asked::from(Command::Batch(batch))
     }
 
     /// Keys of the records of `from..to` go to disk, and their owner may forget them.
@@ -361,10 +357,10 @@ mod tests {
         keys.raise_floor(to);
     }
 
-    fn is_found(keys: &Keys, asked: &Asked, text: &str) -> bool {
+    fn is_found(keys: &Keys, absent_below: u64, text: &str) -> bool {
         let mut held = IdempotencyKeys::default();
-        let hashes = || asked.command.key_hashes();
-        keys.recall(WALLET.raw(), &mut held, asked.absent_below, hashes).expect("the store can be read");
+        let hashes = || vec![hash(text)];
+        keys.recall(WALLET.raw(), &mut held, absent_below, hashes).expect("the store can be read");
         held.find(hash(text)).is_some()
     }
 
@@ -375,15 +371,18 @@ mod tests {
         let keys = Arc::new(Keys::open(&options, &Rules::default()).expect("it opens"));
         spill(&keys, 0, 100, &["old"]);
 
-        let (mut old, mut new) = (asked("old"), asked("new"));
-        keys.warm([(WALLET, &mut old), (WALLET, &mut new)].into_iter()).await;
-        assert_eq!(old.absent_below, 0, "it is there");
-        assert!(is_found(&keys, &old, "old"));
-        assert_eq!(new.absent_below, 100);
-        assert!(!is_found(&keys, &new, "new"));
+        let other = WalletId::new(0, 8);
+        let warmed = keys.warm(|| vec![(WALLET, hash("old")), (other, hash("old"))]).await;
+        assert_eq!(warmed.absent_below(other), 100);
+        assert_eq!(warmed.absent_below(WALLET), 0, "it is there");
+        assert!(is_found(&keys, 0, "old"));
+
+        let absent_below = keys.warm(|| vec![(WALLET, hash("new"))]).await.absent_below(WALLET);
+        assert_eq!(absent_below, 100);
+        assert!(!is_found(&keys, absent_below, "new"));
 
         // Between the look and the decision another request uses the key, and its record goes to disk.
         spill(&keys, 100, 200, &["new"]);
-        assert!(is_found(&keys, &new, "new"));
+        assert!(is_found(&keys, absent_below, "new"));
     }
 }

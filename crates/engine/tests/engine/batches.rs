@@ -324,3 +324,85 @@ fn a_batch_beyond_one_record_of_the_log_is_refused_whole() {
     let paid = pay(&scene.first, scene.payee.wallet, "1");
     scene.node.run(scene.engine().pay(&scene.first.caller, paid)).expect("the wallet goes on");
 }
+
+/// Enough payers for several shares, which workers decide side by side: every result is in its item's place, and every
+/// balance is what the results say, with payers that cannot afford theirs in between.
+#[test]
+fn thousands_of_payers_get_their_own_results() {
+    let scene = Scene::new();
+    let payers: Vec<Party> = (0..900)
+        .map(|number| {
+            let payer = scene.node.another(&scene.first, ledger::Currency::USD);
+            let units = if number % 7 == 0 { "1" } else { "50" };
+            scene.node.run(scene.engine().fund(&payer.caller, fund(&payer, units))).expect("funded");
+            payer
+        })
+        .collect();
+    let request = || {
+        // Every payer has one item, every third a second one, far from the first.
+        let order = (0..900).chain((0..900).rev().filter(|payer| payer % 3 == 0));
+        let items = order.enumerate().map(|(place, payer)| {
+            let units = format!("{}.{place:04}", 2 + payer % 5);
+            scene.keyed_item(&payers[payer], &units, &format!("item-{place}"), 7)
+        });
+        items.collect::<Vec<_>>()
+    };
+    let asked = request();
+    let answer = scene.send(batch(request())).expect("decided item by item").value;
+    assert_eq!(answer.len(), 1_200);
+    for (place, (result, (payer, item))) in answer.iter().zip(&asked).enumerate() {
+        let number = payers.iter().position(|party| party.wallet == *payer).expect("one of the payers");
+        if number.is_multiple_of(7) {
+            let is_denied = matches!(result, Err(Refusal::Denied(Denial::InsufficientBalance { .. })));
+            assert!(is_denied, "item {place}: {result:?}");
+        } else {
+            let payment = &paid(result).value.payment;
+            assert_eq!((payment.payer, payment.amount), (*payer, item.amount), "item {place}");
+        }
+    }
+    let debited = |wallet: WalletId| {
+        let of_wallet = answer.iter().flatten().filter(|paid| paid.value.payment.payer == wallet);
+        of_wallet.fold(Amount::ZERO, |sum, paid| {
+            sum.checked_add(paid.value.payment.total_debited()).expect("small amounts")
+        })
+    };
+    for (number, payer) in payers.iter().enumerate() {
+        let funded = amount(if number % 7 == 0 { "1" } else { "50" });
+        let left = funded.checked_sub(debited(payer.wallet)).expect("small amounts");
+        assert_eq!(scene.node.available(payer), left, "payer {number}");
+    }
+
+    let again = scene.send(batch(request())).expect("decided again").value;
+    for (first, again) in answer.iter().zip(&again) {
+        match (first, again) {
+            (Ok(first), Ok(again)) => assert!(again.replayed && again.value == first.value),
+            (first, again) => assert_eq!(first, again),
+        }
+    }
+    assert_eq!(scene.engine().gauges().in_flight, 0);
+}
+
+/// Whoever asked goes away in the middle: what was decided stays, nothing is left behind, and the next one is served.
+#[test]
+fn a_requester_that_goes_away_leaves_no_places_taken() {
+    let scene = Scene::new();
+    let payers: Vec<Party> = (0..600)
+        .map(|_| {
+            let payer = scene.node.another(&scene.first, ledger::Currency::USD);
+            scene.node.run(scene.engine().fund(&payer.caller, fund(&payer, "50"))).expect("funded");
+            payer
+        })
+        .collect();
+    for round in 0..20 {
+        let items = payers.iter().map(|payer| scene.item(payer, "1")).collect();
+        let (engine, caller) = (scene.engine().clone(), scene.first.caller.clone());
+        let sent = scene.node.spawn(async move { engine.pay_batch(&caller, batch(items)).await });
+        std::thread::sleep(std::time::Duration::from_micros(100 * round));
+        sent.abort();
+        drop(scene.node.run(sent));
+    }
+    let items = payers.iter().map(|payer| scene.item(payer, "1")).collect();
+    let answer = scene.send(batch(items)).expect("served").value;
+    assert!(answer.iter().all(Result::is_ok));
+    assert_eq!(scene.engine().gauges().in_flight, 0);
+}

@@ -1,11 +1,13 @@
-//! One generation of keys: a short list, then a hash table, then a table that is split into many when it grows.
+//! One generation of keys: a short list, then a table, then a table that is split into many when it grows.
 //!
-//! Most owners use a key or two in a day: a list of just their size takes a fifth of the smallest table. A table that
-//! doubles moves all its entries, and its owner answers nobody meanwhile. So a large generation is held in 256 tables
-//! that double one by one: with ten million keys a turn moves some forty thousand, not all.
+//! Most owners use a key or two in a day: a list of just their size takes a fifth of the smallest table. A table keeps its
+//! entries in chunks, in the order in which they came, and the numbers of them by hash: when it grows it moves four bytes
+//! per key, leaves no holes of the size of entries, and what comes is written beside what came last. It answers nobody
+//! while it grows. So a large generation is held in 256 tables that double one by one: with ten million keys a turn moves
+//! some forty thousand numbers, not all.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
 
 use super::{KeyEntry, KeyHash, KeyPlace};
 
@@ -14,18 +16,20 @@ const LISTED_ENTRIES: usize = 12;
 /// Entries that one table holds before it is split.
 const SPLIT_ENTRIES: usize = 8_192;
 const TABLES: usize = 256;
-
-type Table = HashSet<Entry, BuildHasherDefault<HashOfHash>>;
+/// Entries of a chunk: 512 bytes.
+const CHUNK_ENTRIES: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(super) enum Entries {
     List(Vec<Entry>),
-    Table(Table),
+    Table(Box<Table>),
     /// [`TABLES`] tables, chosen by bits of the hash that no table looks at itself, and the entries in all of them.
     Split(Box<[Table]>, usize),
 }
 
-/// One key. Equality and hash look at the key's hash only, so that a set of entries is a map from it.
+const _: () = assert!(size_of::<Entries>() <= 32);
+
+/// One key. Equality looks at the key's hash only.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Entry {
     hash_high: u64,
@@ -67,7 +71,7 @@ impl Entries {
             },
             Entries::Table(table) => drop(table.replace(entry)),
             Entries::Split(tables, len) => {
-                if tables[entry.table()].replace(entry).is_none() {
+                if tables[entry.table()].replace(entry) {
                     *len = len.saturating_add(1);
                 }
             }
@@ -79,12 +83,13 @@ impl Entries {
     fn grow(&mut self) {
         match self {
             Entries::List(entries) if entries.len() > LISTED_ENTRIES => {
-                *self = Entries::Table(std::mem::take(entries).into_iter().collect());
+                let table = std::mem::take(entries).into_iter().collect();
+                *self = Entries::Table(Box::new(table));
             }
             Entries::Table(table) if table.len() > SPLIT_ENTRIES => {
                 let (mut tables, len) = (vec![Table::default(); TABLES].into_boxed_slice(), table.len());
-                for entry in std::mem::take(table) {
-                    tables[entry.table()].insert(entry);
+                for entry in table.iter() {
+                    tables[entry.table()].replace(*entry);
                 }
                 *self = Entries::Split(tables, len);
             }
@@ -104,20 +109,15 @@ impl Entries {
         match self {
             Entries::Split(tables, len) => {
                 let Some(table) = tables.get_mut(part) else { return 0 };
-                let held = table.len();
-                table.retain(|entry| entry.lsn >= lsn);
-                table.shrink_to_fit();
-                *len = len.saturating_sub(held.saturating_sub(table.len()));
+                *len = len.saturating_sub(table.forget_below(lsn));
                 if *len == 0 {
                     *self = Entries::default();
                 }
             }
             Entries::Table(table) => {
-                table.retain(|entry| entry.lsn >= lsn);
+                table.forget_below(lsn);
                 if table.len() <= LISTED_ENTRIES {
-                    *self = Entries::List(table.drain().collect());
-                } else if table.len() < before {
-                    table.shrink_to_fit();
+                    *self = Entries::List(table.iter().copied().collect());
                 }
             }
             Entries::List(entries) => {
@@ -141,14 +141,108 @@ impl Entries {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        let (list, table, tables) = match self {
-            Entries::List(entries) => (Some(entries), None, None),
-            Entries::Table(table) => (None, Some(table), None),
-            Entries::Split(tables, _) => (None, None, Some(tables)),
+        let (list, tables): (&[Entry], &[Table]) = match self {
+            Entries::List(entries) => (entries, &[]),
+            Entries::Table(table) => (&[], std::slice::from_ref(table)),
+            Entries::Split(tables, _) => (&[], tables),
         };
-        let table = table.into_iter().chain(tables.into_iter().flatten()).flatten();
-        list.into_iter().flatten().chain(table)
+        list.iter().chain(tables.iter().flat_map(Table::iter))
     }
+}
+
+/// Entries by their hash.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Table {
+    numbers: HashTable<u32>,
+    /// Chunks of [`CHUNK_ENTRIES`].
+    full: Vec<Box<[Entry]>>,
+    /// The chunk that is being filled, never full.
+    open: Vec<Entry>,
+}
+
+impl Table {
+    fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    fn get(&self, probe: &Entry) -> Option<&Entry> {
+        self.numbers
+            .find(probe.hash_high, |number| self.entry(*number) == probe)
+            .map(|number| self.entry(*number))
+    }
+
+    /// True when the entry is new, and not in the place of one with the same hash.
+    fn replace(&mut self, entry: Entry) -> bool {
+        let Self { numbers, full, open } = self;
+        let number = u32::try_from(numbers.len()).expect("a table is split long before");
+        let is_held = |number: &u32| *at(full, open, *number) == entry;
+        match numbers.entry(entry.hash_high, is_held, |number| at(full, open, *number).hash_high) {
+            Slot::Occupied(held) => {
+                let number = *held.get();
+                *self.entry_mut(number) = entry;
+                return false;
+            }
+            Slot::Vacant(vacant) => drop(vacant.insert(number)),
+        }
+        if open.capacity() < CHUNK_ENTRIES {
+            open.reserve_exact(CHUNK_ENTRIES.saturating_sub(open.len()));
+        }
+        open.push(entry);
+        if open.len() == CHUNK_ENTRIES {
+            full.push(std::mem::take(open).into_boxed_slice());
+        }
+        true
+    }
+
+    /// Drops the entries of records below `lsn`, and with them the room that is not needed any more; how many there were.
+    fn forget_below(&mut self, lsn: u64) -> usize {
+        let kept = self.iter().filter(|entry| entry.lsn >= lsn).count();
+        let forgotten = self.len().saturating_sub(kept);
+        if forgotten > 0 {
+            let mut table = Table { numbers: HashTable::with_capacity(kept), ..Table::default() };
+            for entry in self.iter().filter(|entry| entry.lsn >= lsn) {
+                table.replace(*entry);
+            }
+            *self = table;
+        }
+        forgotten
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.full.iter().flatten().chain(&self.open)
+    }
+
+    fn entry(&self, number: u32) -> &Entry {
+        at(&self.full, &self.open, number)
+    }
+
+    fn entry_mut(&mut self, number: u32) -> &mut Entry {
+        let (chunk, place) = split(number);
+        match self.full.get_mut(chunk) {
+            Some(chunk) => &mut chunk[place],
+            None => &mut self.open[place],
+        }
+    }
+}
+
+impl FromIterator<Entry> for Table {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut table = Self::default();
+        for entry in entries {
+            table.replace(entry);
+        }
+        table
+    }
+}
+
+fn at<'e>(full: &'e [Box<[Entry]>], open: &'e [Entry], number: u32) -> &'e Entry {
+    let (chunk, place) = split(number);
+    full.get(chunk).map_or(open, |chunk| chunk).get(place).expect("every number has its entry")
+}
+
+fn split(number: u32) -> (usize, usize) {
+    let number = usize::try_from(number).expect("fits on every machine that this runs on");
+    (number.div_euclid(CHUNK_ENTRIES), number.rem_euclid(CHUNK_ENTRIES))
 }
 
 impl PartialEq for Entries {
@@ -185,7 +279,8 @@ impl Entry {
         KeyHash::from_raw((u128::from(self.hash_high) << 64) | u128::from(self.hash_low_and_item))
     }
 
-    /// The lowest byte of the hash: tables look at its high half only.
+    /// The lowest byte of the hash: tables look at its high half only. That is 64 bits of an XXH3 digest, which are spread
+    /// well already; whoever crafts keys that meet in one bucket slows down the single owner that they belong to.
     fn table(&self) -> usize {
         let [_, _, byte, ..] = self.hash_low_and_item.to_le_bytes();
         usize::from(byte)
@@ -203,31 +298,6 @@ impl PartialEq for Entry {
 }
 
 impl Eq for Entry {}
-
-impl Hash for Entry {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash_high);
-    }
-}
-
-/// Passes 64 bits of an XXH3 digest through: they are spread well already. Whoever crafts keys that meet in one
-/// bucket slows down the single wallet that they belong to.
-#[derive(Default)]
-pub(super) struct HashOfHash(u64);
-
-impl Hasher for HashOfHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("an entry hashes as one 64-bit number");
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -252,7 +322,7 @@ mod tests {
             }
         }
         let Entries::Split(tables, _) = &entries else { panic!("it is split by now") };
-        let largest = tables.iter().map(HashSet::len).max();
+        let largest = tables.iter().map(Table::len).max();
         assert!(largest < Some(200), "96 are expected in each table: {largest:?}");
         assert_eq!((entries.len(), entries.iter().count()), (24_576, 24_576));
         for number in 0..count {

@@ -47,12 +47,25 @@ struct Amounts {
 static NO_KEYS: IdempotencyKeys = IdempotencyKeys::NONE;
 
 impl RestingWallet {
-    pub fn of(wallet: Wallet) -> RestingWallet {
-        RestingWallet::with(wallet, None)
+    pub fn of(mut wallet: Wallet) -> RestingWallet {
+        let mut resting = RestingWallet {
+            agent: halves(wallet.agent),
+            available: 0,
+            faucet_drawn: 0,
+            created_at: wallet.created_at,
+            decided: wallet.decided,
+            posted: wallet.posted,
+            currency: wallet.currency,
+            status: wallet.status,
+            more: None,
+        };
+        resting.put_back(&mut wallet);
+        resting
     }
 
-    /// The wallet at rest; `room` is used where it is needed and dropped where it is not.
-    fn with(wallet: Wallet, room: Option<Box<More>>) -> RestingWallet {
+    /// Takes over what the wallet has, into the room that is there where it is needed. Field by field and in place: a value
+    /// that is put together first and copied then has to wait until every write before it has reached the cache.
+    fn put_back(&mut self, wallet: &mut Wallet) {
         let Wallet {
             agent,
             currency,
@@ -68,36 +81,32 @@ impl RestingWallet {
             keys,
             policy,
         } = wallet;
-        let short = match (short(available), short(faucet_drawn)) {
+        let amounts =
+            Amounts { available: *available, held: *held, disputed: *disputed, faucet_drawn: *faucet_drawn };
+        let short = match (short(amounts.available), short(amounts.faucet_drawn)) {
             (Some(available), Some(drawn)) if held.is_zero() && disputed.is_zero() => {
                 Some((available, drawn))
             }
             _ => None,
         };
-        let needs_more = label.is_some() || !keys.is_none() || policy.is_some() || short.is_none();
-        let more = needs_more.then(|| {
-            let mut more = room.unwrap_or_default();
-            (more.label, more.keys, more.policy) = (label, keys, policy);
-            let amounts = Amounts { available, held, disputed, faucet_drawn };
+        if label.is_some() || !keys.is_none() || policy.is_some() || short.is_none() {
+            let more = self.more.get_or_insert_default();
+            (more.label, more.keys, more.policy) = (label.take(), std::mem::take(keys), policy.take());
             match (short, &mut more.amounts) {
                 (Some(_), none) => *none = None,
                 (None, Some(room)) => **room = amounts,
                 (None, none) => *none = Some(Box::new(amounts)),
             }
-            more
-        });
-        let (available, faucet_drawn) = short.unwrap_or_default();
-        RestingWallet {
-            agent: halves(agent),
-            available,
-            faucet_drawn,
-            created_at,
-            decided,
-            posted,
-            currency,
-            status,
-            more,
+        } else {
+            self.more = None;
         }
+        (self.available, self.faucet_drawn) = short.unwrap_or_default();
+        self.agent = halves(*agent);
+        self.created_at = *created_at;
+        self.decided = *decided;
+        self.posted = *posted;
+        self.currency = *currency;
+        self.status = *status;
     }
 
     pub fn wake(mut self) -> Wallet {
@@ -163,6 +172,11 @@ impl RestingWallet {
         self.decided
     }
 
+    /// Position of the last posting of others that was delivered.
+    pub fn posted(&self) -> Position {
+        self.posted
+    }
+
     /// The idempotency keys, where there are any.
     pub fn keys(&self) -> Option<&IdempotencyKeys> {
         self.more.as_deref().map(|more| &more.keys).filter(|keys| !keys.is_none())
@@ -203,7 +217,7 @@ impl RestingWallet {
     pub fn change<T>(&mut self, change: impl FnOnce(&mut Wallet) -> T) -> T {
         let mut wallet = self.take();
         let changed = change(&mut wallet);
-        *self = RestingWallet::with(wallet, self.more.take());
+        self.put_back(&mut wallet);
         changed
     }
 

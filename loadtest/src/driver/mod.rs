@@ -2,7 +2,10 @@
 //!
 //! An iteration starts what is due, waits for readiness until the next thing is due, and handles what is ready.
 //! A closed loop sends the next request from the same iteration that saw the answer, so a request costs one `read`,
-//! one `write` and a share of one `epoll_wait`.
+//! one `write` and a share of one `epoll_wait`. Where requests are large it works [`ahead`].
+
+mod ahead;
+mod reporter;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -14,10 +17,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use rustix::time::{ClockId, clock_gettime};
 
+use self::ahead::Ahead;
+use self::reporter::Reporter;
 use crate::connection::{Connection, Received};
-use crate::progress::MOMENT_EVERY;
+use crate::response::Head;
 use crate::timeline::Timeline;
-use crate::{Answer, Error, Moment, Next, Outcome, Pace, Plan, Unwatched, Watch, Workload};
+use crate::{Answer, Error, Next, Outcome, Pace, Plan, Unwatched, Watch, Workload};
 
 /// Readiness events taken per wait. More would delay the first answer's successor, fewer cost system calls.
 const EVENTS_MAX: usize = 256;
@@ -54,6 +59,7 @@ pub fn run_watched<W: Workload>(
         .map_err(|errno| poll_error("set the timer slack", errno.into()))?;
     let mut driver = Driver::open(plan, workload)?;
     let driven = driver.drive(watch);
+    driver.judge_all();
     watch.phase_ends();
     driven.map(|()| driver.into_outcome())
 }
@@ -77,6 +83,7 @@ struct Driver<'a, W> {
     window: Window,
     /// Open loop: index of the next request to start.
     next_index: u64,
+    ahead: Ahead,
     timeline: Timeline,
     outcome: Outcome,
 }
@@ -122,11 +129,13 @@ impl<'a, W: Workload> Driver<'a, W> {
         let started = Instant::now();
         let begin = started + plan.warm_up;
         let window = Window { started, begin, end: plan.measure.map(|length| begin + length) };
+        let works_ahead = plan.pace == Pace::Closed && workload.works_ahead();
         Ok(Driver {
             plan,
             workload,
             epoll,
             idle: (0..connections.len()).collect(),
+            ahead: Ahead::new(if works_ahead { connections.len() } else { 0 }),
             is_resting: vec![false; connections.len()],
             connections,
             resting: BinaryHeap::new(),
@@ -169,6 +178,9 @@ impl<'a, W: Workload> Driver<'a, W> {
                 reporter.tell(self, now, watch);
             }
             self.wait(&mut events, now)?;
+            if events.is_empty() {
+                self.do_a_chore();
+            }
             for event in events.drain(..) {
                 self.handle(event, &mut shared)?;
             }
@@ -260,6 +272,7 @@ impl<'a, W: Workload> Driver<'a, W> {
     /// Lets the workload write the next request for `slot` and sends it.
     fn start(&mut self, slot: usize, since: Instant) -> Start {
         let Some(connection) = self.connections[slot].as_mut() else { return Start::Finished };
+        self.ahead.forget(slot);
         match self.workload.next(slot, connection.request_buffer()) {
             Next::Finished => Start::Finished,
             Next::Pause(pause) => {
@@ -271,13 +284,14 @@ impl<'a, W: Workload> Driver<'a, W> {
                 // A failed write is not handled here: the broken socket is reported by the next wait, where `handle`
                 // counts the request as lost. So a server that resets everything cannot make this recurse.
                 let _ = connection.begin(since);
+                self.has_begun(slot);
                 Start::Sent
             }
         }
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>, now: Instant) -> Result<(), Error> {
-        let mut timeout = WAIT_MAX;
+        let mut timeout = if self.ahead.is_idle() { WAIT_MAX } else { Duration::ZERO };
         if let Some(end) = self.window.end.filter(|end| *end > now) {
             timeout = timeout.min(end - now);
         }
@@ -300,35 +314,46 @@ impl<'a, W: Workload> Driver<'a, W> {
         let slot = usize::try_from(event.data.u64()).expect("the data of an event is a slot number");
         let flags = event.flags;
         let Some(connection) = self.connections[slot].as_mut() else { return Ok(()) };
-        if flags.contains(epoll::EventFlags::OUT)
-            && connection.in_flight_since().is_some()
-            && let Err(error) = connection.flush()
-        {
-            return self.lose(slot, &error);
+        if flags.contains(epoll::EventFlags::OUT) && connection.is_sending() {
+            match connection.flush() {
+                Ok(()) => self.has_begun(slot),
+                Err(error) => return self.lose(slot, &error),
+            }
         }
         let ended = epoll::EventFlags::HUP | epoll::EventFlags::RDHUP | epoll::EventFlags::ERR;
         if !flags.intersects(epoll::EventFlags::IN | ended) {
             return Ok(());
         }
+        let connection = self.connections[slot].as_mut().expect("only a failed write takes it away");
         match connection.receive(shared) {
             Ok(Received::Partial) => Ok(()),
             Err(error) => self.lose(slot, &error),
-            Ok(Received::Whole(head)) => {
-                let now = Instant::now();
-                let since = connection.in_flight_since().expect("an answer belongs to a request");
-                let body = connection.body(head, shared);
-                self.outcome.record_status(head.status, body);
-                self.workload.answered(slot, Answer { status: head.status, body, replayed: head.replayed });
-                connection.finish();
-                self.in_flight -= 1;
-                self.record(head.status, since, now);
-                if head.close || flags.intersects(ended) {
-                    self.reopen(slot, "the server closed the connection")?;
-                }
-                self.go_on(slot, now);
-                Ok(())
-            }
+            Ok(Received::Whole(head)) => self.answered(slot, head, shared, flags.intersects(ended)),
         }
+    }
+
+    /// The answer is whole. `ended`: nothing more will come on this connection.
+    fn answered(&mut self, slot: usize, head: Head, shared: &[u8], ended: bool) -> Result<(), Error> {
+        let now = Instant::now();
+        let connection = self.connections[slot].as_mut().expect("it has just answered");
+        let since = connection.in_flight_since().expect("an answer belongs to a request");
+        self.outcome.record_status(head.status, connection.body(head, shared));
+        let ends = head.close || ended;
+        if !ends && self.sends_prepared(slot, head, shared, now) {
+            self.record(head.status, since, now);
+            return Ok(());
+        }
+        self.judge_last(slot);
+        let connection = self.connections[slot].as_mut().expect("it has just answered");
+        self.workload.answered(slot, Answer::new(head, connection.body(head, shared)));
+        connection.finish();
+        self.in_flight -= 1;
+        self.record(head.status, since, now);
+        if ends {
+            self.reopen(slot, "the server closed the connection")?;
+        }
+        self.go_on(slot, now);
+        Ok(())
     }
 
     fn record(&mut self, status: u16, since: Instant, now: Instant) {
@@ -369,6 +394,7 @@ impl<'a, W: Workload> Driver<'a, W> {
             self.outcome.lost += 1;
             self.outcome.lost_cause = Some(cause.clone());
             self.timeline.record_lost(self.window.started.elapsed());
+            self.judge_last(slot);
             self.workload.lost(slot);
         }
         self.reopen(slot, &cause)?;
@@ -427,45 +453,6 @@ impl<'a, W: Workload> Driver<'a, W> {
                 self.outcome.record_latency(now - since);
             }
         }
-    }
-}
-
-/// Tells the watcher how it goes.
-struct Reporter {
-    due: Instant,
-    last: Instant,
-    succeeded: u64,
-}
-
-impl Reporter {
-    fn new(started: Instant) -> Reporter {
-        Reporter { due: started + MOMENT_EVERY, last: started, succeeded: 0 }
-    }
-
-    fn tell<W>(&mut self, driver: &Driver<'_, W>, now: Instant, watch: &mut dyn Watch) {
-        let (succeeded, answers) = driver.outcome.answers();
-        let elapsed = now - driver.window.started;
-        let total = driver.plan.total();
-        let fraction = match (total, driver.plan.expected) {
-            (Some(total), _) => Some(elapsed.as_secs_f64() / total.as_secs_f64()),
-            (None, Some(expected)) => Some(answers as f64 / expected.max(1) as f64),
-            (None, None) => None,
-        };
-        let slice = driver.timeline.last().filter(|slice| slice.succeeded > 0);
-        watch.moment(&Moment {
-            label: driver.plan.label,
-            fraction: fraction.map(|fraction| fraction.min(1.0)),
-            elapsed,
-            total,
-            warming_up: now < driver.window.begin,
-            succeeded,
-            failed: answers - succeeded + driver.outcome.lost,
-            per_second: (succeeded - self.succeeded) as f64 / (now - self.last).as_secs_f64(),
-            p50: slice.map(|slice| slice.p50),
-            p99: slice.map(|slice| slice.p99),
-            connections: driver.connections.iter().flatten().count(),
-        });
-        (self.due, self.last, self.succeeded) = (now + MOMENT_EVERY, now, succeeded);
     }
 }
 

@@ -4,6 +4,8 @@
 //! fill up, all on one thread, so that its time can be told from that of the database's own. Arguments: the number of
 //! wallets (10 000) and millions of payments (4). Linux alone counts a thread's time where this reads it.
 
+#![expect(clippy::print_stdout, reason = "the figures are its output")]
+
 use std::fs;
 use std::sync::Arc;
 

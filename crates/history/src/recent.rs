@@ -52,6 +52,9 @@ struct Row {
     strand: Strand,
 }
 
+/// The value of an entry, in a copy of its row: the row may grow on behind the lock.
+type Found = InRow<Rc<[u8]>>;
+
 /// The number of a wallet in a part. It means nothing in another part, which its position tells.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Number {
@@ -164,7 +167,7 @@ impl Recent {
         &self,
         wallet: WalletId,
         before: EntryKey,
-    ) -> impl Iterator<Item = Result<(EntryKey, InRow<Rc<[u8]>>), Error>> {
+    ) -> impl Iterator<Item = Result<(EntryKey, Found), Error>> {
         let newest = self.numbers.get(&wallet).map(|number| &self.newest[*number as usize]);
         let rows = self.rows_from(newest).filter(move |row| row.oldest < before).map(|row| {
             let mut bytes = Vec::with_capacity(row.strand.len() as usize);

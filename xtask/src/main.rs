@@ -7,6 +7,7 @@ mod bench;
 mod campaign;
 #[cfg(test)]
 mod documents;
+mod pgo;
 mod run;
 mod test;
 mod tools;
@@ -22,6 +23,7 @@ Usage: cargo xtask <task>
   fix                           format the code and apply the lints' own suggestions
   test                          build and run every test (installs curl and strace if they are missing)
   bench [--quick] [--only ROW]  measure node and floor side by side, print the table
+  pgo                           build target/pgo/agentpay by a profile of its own work (needs llvm-profdata)
   crash [--cycles N]            kill -9 under load, N times (default 1000)
   wal-campaign [--runs N]       cut the log's power at every moment of N random runs (default 400)";
 
@@ -43,6 +45,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ("fix", []) => verify::fix(),
         ("test", []) => test::test(),
         ("bench", options) => bench::bench(options),
+        ("pgo", []) => pgo::pgo(),
         ("crash", options) => campaign::crash(options),
         ("wal-campaign", options) => campaign::wal(options),
         ("help" | "--help" | "-h", []) => {

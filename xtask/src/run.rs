@@ -43,6 +43,17 @@ pub(crate) fn run(mut command: Command) -> Result<()> {
     Ok(())
 }
 
+/// Standard output of a command that succeeds; nothing is printed.
+pub(crate) fn output(mut command: Command) -> Result<String> {
+    let shown = show(&command);
+    let done =
+        command.stdin(Stdio::null()).output().with_context(|| format!("`{shown}` cannot be started"))?;
+    if !done.status.success() {
+        bail!("`{shown}` failed ({})", done.status);
+    }
+    String::from_utf8(done.stdout).with_context(|| format!("`{shown}` does not write UTF-8"))
+}
+
 /// Runs to the end, passing standard output on and showing each line to `see` as well. Says whether it succeeded.
 pub(crate) fn run_watched(mut command: Command, mut see: impl FnMut(&str)) -> Result<bool> {
     let shown = show(&command);

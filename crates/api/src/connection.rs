@@ -10,7 +10,7 @@ use std::{
     net::IpAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -19,7 +19,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, sink},
     net::TcpStream,
-    time::{Instant, Interval, MissedTickBehavior, interval_at},
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep},
 };
 
 use crate::{
@@ -126,23 +127,23 @@ enum Order {
 struct Watch<'g> {
     gateway: &'g Gateway,
     pulse: &'g Pulse,
-    ticker: Interval,
+    ticker: Pin<Box<Sleep>>,
+    /// Whom the ticker wakes.
+    seated: Option<Waker>,
     watching: Option<Watching<'g>>,
     finishing: bool,
 }
 
 impl<'g> Watch<'g> {
     fn begin(gateway: &'g Gateway, pulse: &'g Pulse) -> Self {
-        let every = gateway.ticks.every;
-        let mut ticker = interval_at(Instant::now() + every, every);
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { gateway, pulse, ticker, watching: None, finishing: false }
+        let ticker = Box::pin(sleep(gateway.ticks.every));
+        Self { gateway, pulse, ticker, seated: None, watching: None, finishing: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Order {
         let stage = self.gateway.stage();
         self.watching.get_or_insert_with(|| stage.watch(cx.waker().clone()));
-        while self.ticker.poll_tick(cx).is_ready() {
+        while self.has_ticked(cx) {
             if let Err(overdue) = self.pulse.tick(&self.gateway.ticks) {
                 return Order::End(End::Overdue(overdue));
             }
@@ -154,6 +155,23 @@ impl<'g> Watch<'g> {
             return Order::Finish;
         }
         Order::GoOn
+    }
+
+    /// Whether a tick is over; then the next one begins. A timer that knows whom to wake is only looked at: a busy
+    /// connection is polled twice per request.
+    fn has_ticked(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_seated = self.seated.as_ref().is_some_and(|seated| seated.will_wake(cx.waker()));
+        if is_seated && !self.ticker.is_elapsed() {
+            return false;
+        }
+        // Without a budget: a timer that had no turn would not know whom to wake.
+        if Pin::new(&mut unconstrained(self.ticker.as_mut())).poll(cx).is_pending() {
+            self.seated = Some(cx.waker().clone());
+            return false;
+        }
+        self.seated = None;
+        self.ticker.as_mut().reset(Instant::now() + self.gateway.ticks.every);
+        true
     }
 }
 

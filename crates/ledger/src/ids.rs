@@ -19,6 +19,30 @@ pub struct IdError {
     pub prefix: &'static str,
 }
 
+/// Bytes of the longest prefix.
+const PREFIX_BYTES_MAX: usize = 8;
+
+/// The text of an id.
+#[derive(Copy, Clone, Debug)]
+pub struct IdText {
+    bytes: [u8; PREFIX_BYTES_MAX + DIGITS],
+    length: usize,
+}
+
+impl IdText {
+    fn of(prefix: &'static str, raw: u128) -> Self {
+        let mut bytes = [0; PREFIX_BYTES_MAX + DIGITS];
+        let (head, digits) = bytes.split_at_mut(prefix.len());
+        head.copy_from_slice(prefix.as_bytes());
+        digits[..DIGITS].copy_from_slice(&encode(raw));
+        Self { bytes, length: prefix.len().saturating_add(DIGITS) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).expect("prefix and digits are ASCII")
+    }
+}
+
 macro_rules! id {
     ($(#[$meta:meta])* $name:ident, $prefix:literal) => {
         $(#[$meta])*
@@ -35,6 +59,11 @@ macro_rules! id {
             pub const fn raw(self) -> u128 {
                 self.0
             }
+
+            /// The text, without an allocation or a formatter.
+            pub fn text(self) -> IdText {
+                IdText::of(Self::PREFIX, self.0)
+            }
         }
 
         // The low half is random or a cipher's output already, so maps may use it as it is.
@@ -46,9 +75,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let digits = encode(self.0);
-                f.write_str(Self::PREFIX)?;
-                f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
+                f.write_str(self.text().as_str())
             }
         }
 
@@ -182,12 +209,22 @@ const fn low_half(raw: u128) -> u64 {
 
 fn encode(raw: u128) -> [u8; DIGITS] {
     let mut digits = [0; DIGITS];
-    let mut rest = raw;
-    for digit in digits.iter_mut().rev() {
-        *digit = ALPHABET[usize::from(rest.to_le_bytes()[0] & 31)];
-        rest >>= 5;
+    // Twelve digits at a time are sixty bits: shifts of 128 bits take twice as long.
+    for (part, digits) in [raw >> 120, raw >> 60, raw].into_iter().zip(digits_in_parts(&mut digits)) {
+        let mut rest = low_half(part);
+        for digit in digits.iter_mut().rev() {
+            *digit = ALPHABET[usize::from(rest.to_le_bytes()[0] & 31)];
+            rest >>= 5;
+        }
     }
     digits
+}
+
+/// The first two digits, and twice twelve.
+fn digits_in_parts(digits: &mut [u8; DIGITS]) -> [&mut [u8]; 3] {
+    let (first, rest) = digits.split_at_mut(2);
+    let (second, third) = rest.split_at_mut(12);
+    [first, second, third]
 }
 
 fn decode(text: &str) -> Option<u128> {
@@ -228,6 +265,7 @@ mod tests {
         for raw in [0, 1, 31, 32, u128::MAX, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef] {
             let wallet = WalletId::from_raw(raw);
             let text = wallet.to_string();
+            assert_eq!(wallet.text().as_str(), text);
             assert_eq!(text.len(), "wallet_".len() + 26);
             assert_eq!(text.parse(), Ok(wallet), "{text}");
         }

@@ -61,7 +61,7 @@ pub use freeze::{StatusChange, decide_status};
 pub use funding::{FundCommand, Funding, decide_funding};
 pub use idempotency::{IdempotencyKeys, KeyEntry, KeyHash, KeyPlace, KeyScope, KeyUse, KeyVerdict};
 pub use ids::{
-    AgentId, DisputeId, EventId, IdError, KeyId, PaymentId, ServiceId, TokenId, WalletId, WebhookId,
+    AgentId, DisputeId, EventId, IdError, IdText, KeyId, PaymentId, ServiceId, TokenId, WalletId, WebhookId,
 };
 pub use outage::{ClockFact, Outage, OutageCause, Outages};
 pub use payment::{PayCommand, Payee, Payment, decide_payment};

@@ -266,17 +266,17 @@ fn members(
     audience: Audience,
 ) {
     if let Some(id) = id {
-        w.name("id").plain(id);
+        w.name("id").word(id.text().as_str());
     }
     w.name("amount").amount(payment.amount);
     w.name("fee").amount(payment.fee);
     w.name("total_debited").amount(payment.total_debited());
-    w.name("currency").plain(payment.currency);
-    w.name("rail").plain(payment.rail.as_str());
-    w.name("status").plain(status);
-    w.name("from_wallet_id").plain(payment.payer);
+    w.name("currency").word(payment.currency.as_str());
+    w.name("rail").word(payment.rail.as_str());
+    w.name("status").word(status);
+    w.name("from_wallet_id").word(payment.payer.text().as_str());
     match &payment.payee {
-        Payee::Wallet(wallet) => w.name("to_wallet_id").plain(wallet),
+        Payee::Wallet(wallet) => w.name("to_wallet_id").word(wallet.text().as_str()),
         Payee::External(label) => w.name("to_external").string(label),
     }
     w.name("description").optional_string(payment.description.as_deref());

@@ -244,18 +244,16 @@ impl<'a> Reader<'a> {
     pub(super) fn string_here(&mut self) -> Result<Cow<'a, str>> {
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
-        let mut at = start;
-        loop {
-            match bytes.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => return self.string_with_escapes(start, at),
-                Some(0x00..=0x1f) => return Err(self.control_in_string()),
-                Some(_) => at += 1,
-                None => return Err(self.syntax("a closing double quote")),
+        let at = start + usual_bytes(&bytes[start..]);
+        match bytes.get(at) {
+            Some(b'"') => {
+                self.at = at + 1;
+                Ok(Cow::Borrowed(&self.text[start..at]))
             }
+            Some(b'\\') => self.string_with_escapes(start, at),
+            Some(_) => Err(self.control_in_string()),
+            None => Err(self.syntax("a closing double quote")),
         }
-        self.at = at + 1;
-        Ok(Cow::Borrowed(&self.text[start..at]))
     }
 
     /// Continues [`Self::string_here`] from the first backslash on, copying.
@@ -519,6 +517,26 @@ fn edit_distance(left: &str, right: &str) -> usize {
         }
     }
     row[right.len()]
+}
+
+/// How many bytes come before the first that means something in a string: a quote, a backslash, a control character.
+/// Eight at a time. A byte's top bit marks it; what is subtracted from a byte that is marked may borrow from the next ones
+/// and mark them too, so only the lowest mark counts.
+fn usual_bytes(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const TOPS: u64 = u64::from_le_bytes([0x80; 8]);
+    let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word & TOPS;
+    let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let marks = below(word, 0x20) | equal(word, b'"') | equal(word, b'\\');
+        if marks != 0 {
+            return index * 8 + marks.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_usual = |byte: &&u8| !matches!(**byte, b'"' | b'\\' | 0x00..=0x1f);
+    words.len() * 8 + rest.iter().take_while(is_usual).count()
 }
 
 #[cfg(test)]

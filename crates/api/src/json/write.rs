@@ -82,6 +82,15 @@ impl Writer {
         }
     }
 
+    /// A string that is known to need no escapes and is one already: where thousands are written, formatting costs.
+    pub(crate) fn word(&mut self, text: &str) {
+        debug_assert!(text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\'));
+        self.separate();
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
+    }
+
     /// A string that is known to need no escapes: an id, a code, a name of ours.
     pub(crate) fn plain(&mut self, text: impl Display) {
         self.separate();

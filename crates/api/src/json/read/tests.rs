@@ -182,3 +182,19 @@ fn accepts_a_subset_of_what_serde_json_accepts() {
     }
     assert!(accepted > ROUNDS / 10, "only {accepted} documents were accepted");
 }
+
+/// Against one byte after the other: every byte at every place, beside neighbours that could lead the arithmetic astray.
+#[test]
+fn the_end_of_usual_bytes_is_found_wherever_it_is() {
+    let naive =
+        |bytes: &[u8]| bytes.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0x00..=0x1f)).count();
+    for neighbour in [b'a', b'!', b'#', b' ', b'[', b']', 0x7f, 0x80, 0xa2, 0xdc, 0xff, 0x1f, b'"'] {
+        for (length, place) in (0..20).flat_map(|length| (0..length).map(move |place| (length, place))) {
+            for byte in 0..=u8::MAX {
+                let mut bytes = vec![neighbour; length];
+                bytes[place] = byte;
+                assert_eq!(usual_bytes(&bytes), naive(&bytes), "{bytes:?}");
+            }
+        }
+    }
+}

@@ -123,29 +123,6 @@ impl Registry {
         self.slots.grouped(ids)
     }
 
-    /// Has the processor fetch what the owners of these commands will look at. Their decisions depend on memory one after
-    /// the other; here nothing waits for anything, so many fetches are under way at once. Nothing is found out.
-    pub(crate) fn foresee(&self, commands: &[(WalletId, Asked)]) {
-        let (mut wallets, mut hashes) =
-            (Vec::with_capacity(commands.len()), Vec::with_capacity(commands.len()));
-        for (wallet, asked) in commands {
-            asked.command.for_each_key_hash(|hash| {
-                wallets.push(*wallet);
-                hashes.push(hash);
-            });
-        }
-        let places: Vec<u32> = (0..).take(wallets.len()).collect();
-        let mut found = 0;
-        self.slots.read_in_order(&wallets, &places, |place, slot| {
-            if let Some(Slot::AtRest(wallet)) = slot
-                && let Some(keys) = wallet.keys()
-            {
-                found += usize::from(keys.find(hashes[place]).is_some());
-            }
-        });
-        std::hint::black_box(found);
-    }
-
     /// Reads a wallet at rest; `None` when it has an actor (ask that) or is unknown. What is read may show decisions that
     /// are not delivered yet.
     pub(crate) fn at_rest<T>(&self, id: WalletId, read: impl FnOnce(WalletFields<'_>) -> T) -> Option<T> {

@@ -96,13 +96,9 @@ impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
     }
 
     /// Reads the entry of each key, shard by shard under the shared guard; `read` gets the key's place in `keys`.
-    pub(crate) fn read_each(&self, keys: &[K], read: impl FnMut(usize, Option<&V>)) {
-        self.read_in_order(keys, &Self::by_shard(keys), read);
-    }
-
-    /// The same for some `places` in `keys`, those of one shard together.
-    pub(crate) fn read_in_order(&self, keys: &[K], places: &[u32], mut read: impl FnMut(usize, Option<&V>)) {
-        for places in Self::runs(keys, places) {
+    pub(crate) fn read_each(&self, keys: &[K], mut read: impl FnMut(usize, Option<&V>)) {
+        let by_shard = Self::by_shard(keys);
+        for places in Self::runs(keys, &by_shard) {
             let shard = self.shard(hash(keys[places[0] as usize])).read();
             for place in places {
                 let key = keys[*place as usize];

@@ -178,7 +178,6 @@ impl Drop for Taken<'_> {
 
 /// Gives each command of a share to its owner.
 fn decide(engine: &Engine, share: Share) -> Outcome {
-    engine.shared().registry.foresee(&share);
     let mut outcome = Outcome { replies: Vec::with_capacity(share.len()), ..Outcome::default() };
     for (place, (wallet, asked)) in share.into_iter().enumerate() {
         outcome.replies.push(match engine.hand(wallet, asked, Seat::default()) {

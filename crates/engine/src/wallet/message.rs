@@ -99,25 +99,19 @@ pub(crate) enum Command {
 impl Command {
     /// Hashes of the idempotency keys that the decision will look for.
     pub(crate) fn key_hashes(&self) -> Vec<KeyHash> {
-        let mut hashes = Vec::new();
-        self.for_each_key_hash(|hash| hashes.push(hash));
-        hashes
-    }
-
-    /// The same without a list.
-    pub(crate) fn for_each_key_hash(&self, mut f: impl FnMut(KeyHash)) {
-        let one = |key: &Option<KeyUse>, scope| key.as_ref().map(|key| key.hash(scope));
-        let about =
-            |key: &Option<KeyUse>, scope, payment| key.as_ref().map(|key| key.hash_about(scope, payment));
-        let hash = match self {
+        let one = |key: &Option<KeyUse>, scope| key.iter().map(|key| key.hash(scope)).collect();
+        let about = |key: &Option<KeyUse>, scope, payment| {
+            key.iter().map(|key| key.hash_about(scope, payment)).collect()
+        };
+        match self {
             Command::Pay(command) | Command::Preview(command) => one(&command.key, KeyScope::Payment),
             Command::Fund(command) => one(&command.key, KeyScope::Fund),
             Command::Reserve(command) => one(&command.key, KeyScope::Authorize),
-            Command::CheckKey { key } => Some(key.hash(KeyScope::Batch)),
+            Command::CheckKey { key } => vec![key.hash(KeyScope::Batch)],
             Command::Batch(command) => {
-                let keys = command.items.iter().filter_map(|item| item.key.as_ref());
-                keys.for_each(|key| f(key.hash(KeyScope::Payment)));
-                one(&command.key, KeyScope::Batch)
+                let items = command.items.iter().filter_map(|item| item.key.as_ref());
+                let items = items.map(|key| key.hash(KeyScope::Payment));
+                command.key.iter().map(|key| key.hash(KeyScope::Batch)).chain(items).collect()
             }
             Command::Refund(command) => about(&command.key, KeyScope::Refund, command.terms.position()),
             Command::OpenDispute(command) => {
@@ -130,8 +124,7 @@ impl Command {
             | Command::SetPolicy { .. }
             | Command::Policy { .. }
             | Command::Read { .. }
-            | Command::MoveDispute(_) => None,
-        };
-        hash.into_iter().for_each(f);
+            | Command::MoveDispute(_) => Vec::new(),
+        }
     }
 }

@@ -30,6 +30,9 @@ const EVENTS_MAX: usize = 256;
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// The longest sleep, so that the end of a run is noticed even if nothing happens.
 const WAIT_MAX: Duration = Duration::from_millis(50);
+/// An open loop wakes for its schedule at most this often: waking for each of tens of thousands of requests a second takes
+/// more of a small machine than sending them does, and what is sent late by it counts as waiting.
+const SCHEDULE_EVERY: Duration = Duration::from_micros(100);
 /// How often a connection that cannot be opened is tried again, while there is patience.
 const RECONNECT_EVERY: Duration = Duration::from_millis(20);
 /// A run without an end is given up when nothing was answered for this long.
@@ -298,7 +301,8 @@ impl<'a, W: Workload> Driver<'a, W> {
         if !self.idle.is_empty()
             && let Some(intended) = self.intended(self.next_index)
         {
-            timeout = timeout.min(intended.saturating_duration_since(now));
+            let left = intended.saturating_duration_since(now);
+            timeout = timeout.min(if left.is_zero() { left } else { left.max(SCHEDULE_EVERY) });
         }
         if let Some(Reverse((due, _))) = self.resting.peek() {
             timeout = timeout.min(due.saturating_duration_since(now));

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
 };
 
 use crate::refusal::Refusal;
@@ -34,7 +34,8 @@ impl Admission {
             meter.in_flight.fetch_sub(weight, Ordering::AcqRel);
             return Err(Refusal::Overloaded);
         }
-        Ok(Permit { admission: self.clone(), meter: meter.clone(), weight })
+        let places = Places { admission: self.clone(), meter: meter.clone(), weight };
+        Ok(Permit { places, given_back: None })
     }
 }
 
@@ -51,15 +52,54 @@ fn take(counter: &AtomicU32, weight: u32, max: u32) -> bool {
 
 /// Places held by one command until its reply is released.
 pub(crate) struct Permit {
+    places: Places,
+    /// Set by whoever gives the places back, where there are two.
+    given_back: Option<Arc<AtomicBool>>,
+}
+
+/// Gives the places of a [`Permit`] back before it goes; forgotten, it leaves them to the permit.
+pub(crate) struct GiveBack {
+    places: Places,
+    given_back: Arc<AtomicBool>,
+}
+
+#[derive(Clone)]
+struct Places {
     admission: Arc<Admission>,
     meter: Arc<AgentMeter>,
     weight: u32,
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
+impl Places {
+    fn give_back(&self) {
         self.meter.in_flight.fetch_sub(self.weight, Ordering::AcqRel);
         self.admission.in_flight.fetch_sub(self.weight, Ordering::AcqRel);
+    }
+}
+
+impl Permit {
+    /// For a requester whose answer may be ready before the permit that travels with the log comes back.
+    pub(crate) fn give_back_early(&mut self) -> GiveBack {
+        let given_back = self.given_back.get_or_insert_default().clone();
+        GiveBack { places: self.places.clone(), given_back }
+    }
+}
+
+impl GiveBack {
+    pub(crate) fn now(self) {
+        if !self.given_back.swap(true, Ordering::AcqRel) {
+            self.places.give_back();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let is_done =
+            self.given_back.as_ref().is_some_and(|given_back| given_back.swap(true, Ordering::AcqRel));
+        if !is_done {
+            self.places.give_back();
+        }
     }
 }
 
@@ -138,6 +178,28 @@ impl TokenBucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_that_are_given_back_early_come_back_once() {
+        let (admission, meter) = (Admission::new(10, 10), Arc::new(AgentMeter::default()));
+        let mut permit = admission.admit(&meter, 6).expect("six of ten");
+        let early = permit.give_back_early();
+        early.now();
+        assert_eq!(admission.in_flight(), 0);
+        let other = admission.admit(&meter, 10).expect("all are free");
+        drop(permit);
+        assert_eq!(admission.in_flight(), 10, "the others' places stay taken");
+        drop(other);
+
+        let mut permit = admission.admit(&meter, 6).expect("six of ten");
+        let late = permit.give_back_early();
+        let forgotten = permit.give_back_early();
+        drop(forgotten);
+        assert_eq!(admission.in_flight(), 6, "a requester that went away frees nothing");
+        drop(permit);
+        late.now();
+        assert_eq!(admission.in_flight(), 0);
+    }
 
     #[test]
     fn permits_bound_agent_and_engine_and_come_back() {

@@ -244,8 +244,10 @@ fn payment_of(caller: &Caller, payer: WalletId, item: BatchItem, at: ledger::Tim
 async fn gather(
     engine: &Engine,
     commands: impl Iterator<Item = (WalletId, Asked)>,
-    permit: Permit,
+    mut permit: Permit,
 ) -> Result<(Vec<Reply>, Delivery<'_>), Refusal> {
+    // What was decided last may be on its way to the disk already; the permit then goes behind it, with the next batch.
+    let places = permit.give_back_early();
     let mut round = Round::begin(engine);
     commands.for_each(|(wallet, asked)| round.put(wallet, asked));
     let Outcome { mut replies, queued, last } = round.finish().await;
@@ -258,7 +260,7 @@ async fn gather(
     for (place, receiver) in queued {
         replies[place] = receiver.await.unwrap_or(Reply::Refused(Refusal::OutcomeUnknown));
     }
-    Ok((replies, Delivery::new(shared, position, waker)))
+    Ok((replies, Delivery::new(shared, position, waker).giving_back(places)))
 }
 
 /// Results of one owner's reply, one per item of its group, and whether the whole of it is a repetition. `alone`: it

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use wal::Lsn;
 
 use crate::{
-    admission::Permit,
+    admission::{GiveBack, Permit},
     refusal::Refusal,
     shared::Shared,
     status::Phase,
@@ -199,11 +199,17 @@ pub(crate) struct Delivery<'s> {
     position: Position,
     /// Whom the log wakes.
     seated: Waker,
+    /// Places to be given back with the answer, where the seat is in a later batch of the log than what is waited for.
+    places: Option<GiveBack>,
 }
 
 impl<'s> Delivery<'s> {
     pub(crate) fn new(shared: &'s Shared, position: Position, seated: Waker) -> Self {
-        Self { shared, position, seated }
+        Self { shared, position, seated, places: None }
+    }
+
+    pub(crate) fn giving_back(self, places: GiveBack) -> Self {
+        Self { places: Some(places), ..self }
     }
 }
 
@@ -212,6 +218,10 @@ impl Future for Delivery<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         if self.shared.delivered.covers(self.position) {
+            // Before the requester can act on the answer.
+            if let Some(places) = self.places.take() {
+                places.now();
+            }
             return Poll::Ready(Ok(()));
         }
         if !self.seated.will_wake(cx.waker()) {

@@ -105,13 +105,13 @@ fn hashes(
     key: Option<&KeyUse>,
 ) -> Vec<(WalletId, KeyHash)> {
     let of_request = key.map(|key| key.hash(KeyScope::Batch));
-    let of_group = |Group { payer, places, .. }: &Group<'_>| {
-        let (payer, places) = (*payer, places.iter());
-        let of_items = places
-            .filter_map(|place| Some(items[*place as usize].as_ref()?.key.as_ref()?.hash(KeyScope::Payment)));
-        of_items.chain(of_request).map(move |hash| (payer, hash)).collect::<Vec<_>>()
-    };
-    groups.iter().flat_map(of_group).collect()
+    let mut hashes = Vec::with_capacity(items.len());
+    for Group { payer, places, .. } in groups {
+        let keys = places.iter().filter_map(|place| items[*place as usize].as_ref()?.key.as_ref());
+        let of_items = keys.map(|key| key.hash(KeyScope::Payment));
+        hashes.extend(of_items.chain(of_request).map(|hash| (*payer, hash)));
+    }
+    hashes
 }
 
 /// Puts the results in the order of the request. Items of no group are of wallets that are not the caller's.

@@ -6,12 +6,14 @@
 
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 
+mod shared;
+
 use std::fs;
 use std::sync::Arc;
 
 use history::{History, Options};
 use journal::{Encode, Scratch};
-use ledger::{Amount, Currency, KeyUse, Parts, Payee, Payment, Rail, Timestamp, WalletId};
+use ledger::WalletId;
 use wal::testing::{MemoryStorage, Random};
 use wal::{Log, Lsn};
 
@@ -71,19 +73,7 @@ fn payloads(wallets: u64) -> Vec<Vec<u8>> {
     (0..PAYLOADS)
         .map(|number| {
             let payer = pick();
-            let payment = Payment {
-                payer: wallet(payer),
-                payee: Payee::Wallet(wallet(payer + 1 + pick() % (wallets - 1))),
-                amount: Amount::from_nanos(5_000_000_000),
-                fee: Amount::from_nanos(20_000_000),
-                currency: Currency::USD,
-                rail: Rail::Internal,
-                description: None,
-                metadata: None,
-                key: Some(KeyUse { text: format!("tool-call-{number:010}").into(), fingerprint: number }),
-                at: Timestamp::from_millis(1_700_000_000_000 + i64::try_from(number).expect("it is small")),
-                balance_after: Parts::default(),
-            };
+            let payment = shared::payment(wallet(payer), wallet(payer + 1 + pick() % (wallets - 1)), number);
             payment.encode(&mut scratch);
             scratch.bytes().to_vec()
         })

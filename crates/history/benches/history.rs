@@ -3,13 +3,15 @@
 //! `apply` adds 100 000 payments in batches as the follower does, writing parts out as they fill up; `page` asks for the
 //! newest page of a hot wallet, of one that is in the database only, and for the payments of ten wallets.
 
+mod shared;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use history::{History, Options, PaymentFilter, TimeRange};
 use journal::{Encode, Scratch};
-use ledger::{Amount, Currency, KeyUse, Parts, Payee, Payment, Rail, Timestamp, WalletId};
+use ledger::WalletId;
 use wal::testing::{MemoryStorage, Random};
 use wal::{Log, Lsn, Reader};
 
@@ -33,19 +35,7 @@ fn payments(wallets: &[WalletId]) -> Vec<(Lsn, Vec<u8>)> {
         .map(|number| {
             let payer = pick(&mut random);
             let payee = (payer + 1 + pick(&mut random) % (wallets.len() - 1)) % wallets.len();
-            let payment = Payment {
-                payer: wallets[payer],
-                payee: Payee::Wallet(wallets[payee]),
-                amount: Amount::from_nanos(5_000_000_000),
-                fee: Amount::from_nanos(20_000_000),
-                currency: Currency::USD,
-                rail: Rail::Internal,
-                description: None,
-                metadata: None,
-                key: Some(KeyUse { text: format!("tool-call-{number:010}").into(), fingerprint: number }),
-                at: Timestamp::from_millis(1_700_000_000_000 + i64::try_from(number).expect("it is small")),
-                balance_after: Parts::default(),
-            };
+            let payment = shared::payment(wallets[payer], wallets[payee], number);
             payment.encode(&mut scratch);
             lsn += scratch.bytes().len() as u64 + 16;
             (Lsn::new(lsn), scratch.bytes().to_vec())

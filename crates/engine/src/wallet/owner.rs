@@ -337,6 +337,18 @@ impl<'w> Owner<'w> {
                         }
                     }
                 }
+                Requester::There(parked) if self.reserved.is_some() => {
+                    // The reply must not overtake this task: the reservation belongs to the record before the requester
+                    // can ask for what it would otherwise hold twice.
+                    match wal.append(scratch.bytes()) {
+                        Ok(lsn) => {
+                            self.apply(&view, lsn);
+                            self.shared.release(self.wallet.decided, parked, reply(lsn, fact));
+                        }
+                        Err(refused) => parked.release(Reply::Refused(refused.into())),
+                    }
+                    None
+                }
                 Requester::There(parked) => {
                     let mut waiting = Some((parked, fact, reply));
                     let appended = wal.append_with(scratch.bytes(), |lsn| {

@@ -417,6 +417,8 @@ fn places_are_free_before_the_answer_can_be_acted_on() {
     // With real syncs a batch of the log is on its way for long enough to matter.
     let mut setup = Setup::new(FileStorage::open(directory.path()).expect("a log's directory"));
     setup.options.in_flight_per_agent_max = CLIENTS * PAYERS;
+    // Segments as in operation: a disk that makes small ones too slowly refuses commands for another reason.
+    setup.options.wal.segment_bytes = wal::Options::default().segment_bytes;
     let node = setup.start();
     let (first, payee) = (node.party("payer"), node.party("payee"));
     let payers: Vec<WalletId> = (0..PAYERS)

@@ -118,6 +118,26 @@ fn holds_of_all_wallets_count_and_go_back() {
     setup.audit();
 }
 
+/// Whoever has an answer finds its reservation gone: nobody is refused for what he has given back, whichever task decided
+/// for him and however late that task goes on.
+#[test]
+fn an_answered_request_reserves_nothing() {
+    let node = Setup::new(MemoryStorage::new()).start();
+    let market = Market::open(&node, None);
+    set(&node, &market.consumer, limit("1"));
+    // Threads that want the processors, so that tasks are interrupted anywhere.
+    let wanted = Arc::new(());
+    for _ in 0..2 {
+        let wanted = Arc::downgrade(&wanted);
+        std::thread::spawn(move || while wanted.strong_count() > 0 {});
+    }
+    for _ in 0..300 {
+        for token in [market.reserve(&node), market.reserve(&node)] {
+            node.run(node.engine.cancel_token(&market.consumer.caller, token.id)).expect("cancelled");
+        }
+    }
+}
+
 /// Two wallets race for room that only some of them can have.
 #[test]
 fn wallets_that_race_never_pass_the_limit_together() {

@@ -47,10 +47,12 @@ struct State {
     /// The last record of a wallet, or end of a hold, that was counted.
     posted: Position,
     /// By requests that are not recorded yet.
-    reserved: Vec<(u64, Spending)>,
+    reserved: BTreeMap<u64, Spending>,
     next_reservation: u64,
     /// By records that are not delivered yet.
     recorded: BTreeMap<u64, Spending>,
+    /// The sum of both: a request costs the same however many others are under way.
+    under_way: Spending,
 }
 
 /// What one request may spend until its record is there; given back when it is dropped before that.
@@ -115,7 +117,7 @@ impl Budgets {
     pub(crate) fn spent(&self, agent: AgentId, spending: Spending, at: Timestamp, lsn: Lsn) {
         let Some(budget) = self.get(agent) else { return };
         let mut state = budget.state.lock();
-        state.recorded.remove(&lsn.get());
+        state.delivered(lsn);
         let position = position(lsn, 0);
         if position > state.posted {
             state.posted = position;
@@ -205,7 +207,7 @@ impl Budget {
     ) -> (Reservation, AgentTerms) {
         let mut state = self.state.lock();
         let at = state.mandate.as_ref().map_or(at, |mandate| mandate.time(at));
-        let (mut own, under_way) = (AT_ONCE, state.under_way());
+        let (mut own, under_way) = (AT_ONCE, state.under_way);
         let refused: Vec<Option<PolicyDenial>> = needs
             .iter()
             .map(|needed| {
@@ -219,9 +221,7 @@ impl Budget {
                 full
             })
             .collect();
-        let number = state.next_reservation;
-        state.next_reservation += 1;
-        state.reserved.push((number, own));
+        let number = state.reserve(own);
         let last = state.recorded.last_key_value().map_or(Position::ZERO, |(lsn, _)| Position::new(*lsn));
         let seen = last.max(state.decided).max(state.posted);
         let terms = AgentTerms { policy: state.policy.clone(), refused };
@@ -236,15 +236,29 @@ impl State {
         self.decided = position;
     }
 
-    /// Reserved or recorded, and not delivered.
-    fn under_way(&self) -> Spending {
-        let reserved = self.reserved.iter().map(|(_, spending)| *spending);
-        reserved.chain(self.recorded.values().copied()).fold(AT_ONCE, Spending::and)
+    fn reserve(&mut self, spending: Spending) -> u64 {
+        let number = self.next_reservation;
+        self.next_reservation += 1;
+        self.reserved.insert(number, spending);
+        self.under_way = self.under_way.and(spending);
+        number
     }
 
-    fn give_back(&mut self, number: u64) -> bool {
-        let place = self.reserved.iter().position(|(reserved, _)| *reserved == number);
-        place.map(|place| self.reserved.swap_remove(place)).is_some()
+    fn give_back(&mut self, number: u64) {
+        if let Some(spending) = self.reserved.remove(&number) {
+            self.under_way = self.under_way.without(spending);
+        }
+    }
+
+    fn recorded(&mut self, spending: Spending, lsn: Lsn) {
+        self.recorded.insert(lsn.get(), spending);
+        self.under_way = self.under_way.and(spending);
+    }
+
+    fn delivered(&mut self, lsn: Lsn) {
+        if let Some(spending) = self.recorded.remove(&lsn.get()) {
+            self.under_way = self.under_way.without(spending);
+        }
     }
 }
 
@@ -255,7 +269,7 @@ impl Reservation {
         state.give_back(self.number);
         // It may have been delivered already.
         if position(lsn, 0) > state.posted {
-            state.recorded.insert(lsn.get(), spending);
+            state.recorded(spending, lsn);
         }
     }
 }
@@ -269,4 +283,83 @@ impl Drop for Reservation {
 /// As far as windows look at it.
 fn spend(needed: Amount, at: Timestamp) -> Spend<'static> {
     Spend { at, needed, rail: ledger::Rail::Internal, target: Target::default(), category: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use ledger::{Span, SpendLimit, Window};
+    use testkit::Random;
+
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+
+    fn budgets_of(agent: AgentId) -> Budgets {
+        let span = Span { window: Window::Month, rolling: true };
+        let policy = Policy { limits: vec![SpendLimit { amount: Amount::MAX, span }], ..Policy::default() };
+        let budgets = Budgets::default();
+        budgets.apply(&AgentPolicyChanged { agent, policy, at: AT }, Position::new(1));
+        budgets
+    }
+
+    /// Whatever is reserved, recorded, delivered and dropped, in whatever order: what is under way is the sum of its
+    /// parts, and nothing once everything is over.
+    #[test]
+    fn what_is_under_way_is_the_sum_of_its_parts() {
+        let seed = testkit::seed("cargo test -p engine --lib what_is_under_way");
+        let mut random = Random::new(seed);
+        let agent = AgentId::from_raw(7);
+        let budgets = budgets_of(agent);
+        let budget = budgets.of(agent).expect("it has a policy");
+        let mut open: Vec<Reservation> = Vec::new();
+        let mut records: VecDeque<(Lsn, Spending)> = VecDeque::new();
+        let mut end = 1;
+        for step in 0..10_000 {
+            match random.below(5) {
+                0 | 1 => {
+                    let needs =
+                        vec![Some(Amount::from_nanos(1 + i128::from(random.below(1_000)))); random.index(4)];
+                    open.push(budget.reserve(&needs, AT).0);
+                }
+                2 if !open.is_empty() => {
+                    let reservation = open.swap_remove(random.index(open.len()));
+                    let amount = Amount::from_nanos(1 + i128::from(random.below(1_000)));
+                    let (lsn, spending) = (Lsn::new(end + 1), Spending { amount, payments: 1 });
+                    end += 1;
+                    // A record may be delivered before its owner goes on.
+                    if random.chance(20) {
+                        while let Some((lsn, spending)) = records.pop_front() {
+                            budgets.spent(agent, spending, AT, lsn);
+                        }
+                        budgets.spent(agent, spending, AT, lsn);
+                    } else {
+                        records.push_back((lsn, spending));
+                    }
+                    reservation.recorded(spending, lsn);
+                }
+                3 => {
+                    if let Some((lsn, spending)) = records.pop_front() {
+                        budgets.spent(agent, spending, AT, lsn);
+                    }
+                }
+                _ if !open.is_empty() => drop(open.swap_remove(random.index(open.len()))),
+                _ => {}
+            }
+            let state = budget.state.lock();
+            let parts = state.reserved.values().chain(state.recorded.values());
+            assert_eq!(state.under_way, parts.copied().fold(AT_ONCE, Spending::and), "step {step}");
+            assert_eq!(
+                (state.reserved.len(), state.recorded.len()),
+                (open.len(), records.len()),
+                "step {step}"
+            );
+        }
+        drop(open);
+        for (lsn, spending) in records {
+            budgets.spent(agent, spending, AT, lsn);
+        }
+        assert_eq!(budget.state.lock().under_way, AT_ONCE);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Engine, PolicyView, Refusal};
+use engine::{Authorize, Engine, PolicyView, Refusal};
 use ledger::{
     Amount, Currency, Denial, Policy, PolicyDenial, PolicyFigures, PolicyRule, PolicyScope, Recipient, Span,
     SpendLimit, Timestamp, Window,
@@ -105,14 +105,15 @@ fn holds_of_all_wallets_count_and_go_back() {
     let market = Market::open(&node, None);
     let alice = market.consumer.clone();
     set(&node, &alice, limit("1"));
-    let (first, _second) = (market.reserve(&node), market.reserve(&node));
-    assert_eq!(
-        refused(node.run(node.engine.authorize(&alice.caller, market.ask()))).scope,
-        PolicyScope::Agent
-    );
+    let ask = || Authorize { ttl_ms: Some(1_000), ..market.ask() };
+    let reserve = || node.run(node.engine.authorize(&alice.caller, ask()));
+    let first = reserve().expect("there is room").value;
+    reserve().expect("there is room for two");
+    assert_eq!(refused(reserve()).scope, PolicyScope::Agent);
     node.run(node.engine.cancel_token(&alice.caller, first.id)).expect("cancelled");
-    market.reserve(&node);
-    pass(&node, &setup.clock, 301_000);
+    reserve().expect("there is room again");
+    assert!(!used(&read(&node, &alice)).is_zero());
+    pass(&node, &setup.clock, 1_100);
     eventually("holds go back", || used(&read(&node, &alice)).is_zero());
     node.shutdown();
     setup.audit();

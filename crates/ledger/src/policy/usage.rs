@@ -12,7 +12,7 @@ use crate::{Amount, Position, Timestamp};
 pub const BUCKETS_MAX: usize = 34;
 
 /// What a fact used.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
 pub struct Spending {
     /// Fees included.
     pub amount: Amount,
@@ -25,6 +25,15 @@ impl Spending {
         Spending {
             amount: self.amount.checked_add(other.amount).unwrap_or(Amount::SUPPLY_MAX),
             payments: self.payments.saturating_add(other.payments),
+        }
+    }
+
+    /// Takes back what [`Self::and`] has added.
+    #[must_use]
+    pub fn without(self, other: Spending) -> Spending {
+        Spending {
+            amount: self.amount.checked_sub(other.amount).unwrap_or(Amount::ZERO),
+            payments: self.payments.saturating_sub(other.payments),
         }
     }
 }

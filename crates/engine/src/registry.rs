@@ -59,6 +59,9 @@ const _: () = assert!(size_of::<Slot>() <= 80);
 /// An actor with fewer commands than this between two sweeps is not worth its memory.
 const BUSY_COMMANDS: u32 = 1_000;
 
+/// Keys that an owner forgets under a guard that others of its shard wait for: a microsecond or two.
+const FEW_KEYS: usize = 64;
+
 const CHANGING: &str = "a slot is seen between two states only by the holder of its guard";
 
 pub(crate) struct Registry {
@@ -259,13 +262,13 @@ impl Registry {
     /// `breathe` is called between small steps, without a guard.
     pub(crate) fn forget_keys(&self, keys: &Keys, breathe: &mut dyn FnMut()) {
         let below = keys.floor();
-        let (mut place, mut in_parts) = (Some(Place::default()), Vec::new());
+        let (mut place, mut many) = (Some(Place::default()), Vec::new());
         while let Some(from) = place {
             place = self.slots.walk_mut(from, |id, slot| match slot {
-                Slot::AtRest(wallet) => match wallet.keys().map(IdempotencyKeys::parts) {
+                Slot::AtRest(wallet) => match wallet.keys() {
                     None => {}
-                    Some(1) => wallet.change(|wallet| forget(keys, wallet, below, 0)),
-                    Some(_) => in_parts.push(id),
+                    Some(held) if held.len() > FEW_KEYS || held.parts() > 1 => many.push(id),
+                    Some(_) => wallet.change(|wallet| forget(keys, wallet, below, 0)),
                 },
                 Slot::Active(handle) => {
                     // Never refused: its bound is for commands.
@@ -275,13 +278,14 @@ impl Registry {
             });
             breathe();
         }
-        // An owner of many thousand keys is held for one part at a time.
-        for id in in_parts {
+        // Others of a shard do not wait for an owner of many keys, and he himself for one part at a time.
+        for id in many {
             let mut part = 0;
             while self.forget_part(keys, id, below, part) {
                 part += 1;
                 breathe();
             }
+            breathe();
         }
     }
 

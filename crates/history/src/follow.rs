@@ -32,8 +32,10 @@ pub fn run(history: Arc<History>, mut tail: Tail, stop: &AtomicBool) -> Result<(
     priority::lower(history.options.niceness);
     let mut sealer = Sealer::default();
     let followed = follow(&history, &mut tail, stop, &mut sealer);
+    // The node ends: what is still to be written is not spread over time.
+    history.pace.rush(true);
     // Whatever happened, no thread is left behind that holds the index open.
-    let sealed = sealer.wait();
+    let sealed = sealer.wait(&history);
     followed.and(sealed)?;
     history.seal()
 }
@@ -92,7 +94,7 @@ fn add(batch: &mut Batch<'_>, records: &TailBatch) -> Result<Lsn, Error> {
 }
 
 /// Writes full parts out beside the follower. One at a time: a follower that is a whole part ahead waits, which bounds
-/// what is in memory.
+/// what is in memory, and from then on the disk is not spared.
 #[derive(Default)]
 struct Sealer {
     running: Option<JoinHandle<Result<(), Error>>>,
@@ -100,7 +102,7 @@ struct Sealer {
 
 impl Sealer {
     fn start(&mut self, history: &Arc<History>) -> Result<(), Error> {
-        self.wait()?;
+        self.wait(history)?;
         let history = Arc::clone(history);
         let spawned =
             thread::Builder::new().name("history-seal".to_owned()).spawn(move || history.seal_part());
@@ -108,11 +110,9 @@ impl Sealer {
         Ok(())
     }
 
-    fn wait(&mut self) -> Result<(), Error> {
-        match self.running.take().map(JoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(sealed)) => sealed,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-        }
+    fn wait(&mut self, history: &History) -> Result<(), Error> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        history.pace.rush(true);
+        running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }

@@ -131,7 +131,9 @@ impl History {
     pub(crate) fn set_pace(&self, behind: u64) {
         let progress = self.progress();
         let wanted = progress.wanted.is_some_and(|wanted| wanted >= progress.next);
-        self.pace.hurry(wanted || behind > BEHIND_BYTES_MAX);
+        let is_far_behind = behind > BEHIND_BYTES_MAX;
+        self.pace.hurry(wanted || is_far_behind);
+        self.pace.rush(is_far_behind);
     }
 
     /// Pauses the follower for `pause`, unless somebody waits for more than there is.

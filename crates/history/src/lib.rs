@@ -35,6 +35,7 @@ mod table;
 mod tokens;
 mod varint;
 mod watermark;
+mod writeback;
 
 #[cfg(test)]
 mod tests;

@@ -21,11 +21,22 @@ const STEP: u32 = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     hurries: AtomicBool,
+    /// Whether writing must not wait for the disk's sake either. Somebody who waits for the newest entries is not helped
+    /// by tables that are written sooner.
+    rushes: AtomicBool,
 }
 
 impl Pace {
     pub(crate) fn hurry(&self, hurries: bool) {
         self.hurries.store(hurries, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rush(&self, rushes: bool) {
+        self.rushes.store(rushes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rushes(&self) -> bool {
+        self.rushes.load(Ordering::Relaxed)
     }
 
     /// `entries` more were worked on; `done` counts them for the calling thread.

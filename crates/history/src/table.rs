@@ -16,14 +16,18 @@ use fjall::compaction::filter::{
 use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use ledger::WalletId;
+use spread::Spread;
 
 use crate::bundle::{Entries, InRow};
 use crate::entry::{EntryKey, Head, KEY_BYTES, decode_key, decode_value, encode_key};
 use crate::priority::Pace;
 use crate::recent::Recent;
+use crate::writeback::Writeback;
 use crate::{Error, Options};
 
 const KEYSPACE: &str = "entries";
+/// Folder of a keyspace that has its tables, each named by its number.
+const TABLES: &str = "tables";
 /// Sorts before every entry: an entry's key begins with this byte at the least, and is longer.
 const WATERMARK_KEY: [u8; 1] = [0];
 
@@ -63,6 +67,7 @@ pub(crate) trait Table: Send + Sync + 'static {
 pub(crate) struct FjallTable {
     rows: Keyspace,
     pace: Arc<Pace>,
+    writeback: Arc<Writeback>,
     /// Declared last, so that it is dropped behind its keyspace.
     _database: Database,
 }
@@ -70,7 +75,8 @@ pub(crate) struct FjallTable {
 impl FjallTable {
     /// Opens or creates the database. Its threads inherit the priority of the calling thread.
     pub(crate) fn open(directory: &Path, options: &Options, pace: &Arc<Pace>) -> Result<FjallTable, Error> {
-        let polite: Arc<dyn Factory> = Arc::new(Polite(pace.clone()));
+        let writeback = Arc::new(Writeback::new(pace.clone(), RUNS_MAX.into()));
+        let polite: Arc<dyn Factory> = Arc::new(Polite { pace: pace.clone(), writeback: writeback.clone() });
         let database = Database::builder(directory)
             .cache_size(options.cache_bytes)
             .worker_threads(WORKER_THREADS)
@@ -87,7 +93,9 @@ impl FjallTable {
                 .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(RUNS_MAX)))
         };
         let rows = database.keyspace(KEYSPACE, create).map_err(failed("open"))?;
-        Ok(FjallTable { rows, pace: pace.clone(), _database: database })
+        writeback.set_tables(rows.path().join(TABLES));
+        writeback.set_runs(rows.l0_table_count());
+        Ok(FjallTable { rows, pace: pace.clone(), writeback, _database: database })
     }
 }
 
@@ -103,12 +111,15 @@ impl Table for FjallTable {
     fn ingest(&self, run: &Recent) -> Result<(), Error> {
         let mut ingestion = self.rows.start_ingestion().map_err(failed("write"))?;
         ingestion.write(WATERMARK_KEY, run.watermark().encode()).map_err(failed("write"))?;
-        let mut done = 0;
+        let (mut done, mut spread) = (0, self.writeback.spread());
         run.for_each_row(|wallet, oldest, entries, row| {
             self.pace.step(&mut done, entries);
+            self.writeback.wrote(&mut spread, KEY_BYTES + row.len());
             ingestion.write(&encode_key(wallet, oldest)[..], row).map_err(failed("write"))
         })?;
-        ingestion.finish().map_err(failed("write"))
+        ingestion.finish().map_err(failed("write"))?;
+        self.writeback.set_runs(self.rows.l0_table_count());
+        Ok(())
     }
 
     fn head(&self, wallet: WalletId) -> Result<Option<Head>, Error> {
@@ -134,7 +145,10 @@ impl Table for FjallTable {
 }
 
 /// A compaction that keeps everything and now and then gives way.
-struct Polite(Arc<Pace>);
+struct Polite {
+    pace: Arc<Pace>,
+    writeback: Arc<Writeback>,
+}
 
 impl Factory for Polite {
     fn name(&self) -> &str {
@@ -142,18 +156,23 @@ impl Factory for Polite {
     }
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(Kept { pace: self.0.clone(), done: 0 })
+        let (pace, writeback) = (self.pace.clone(), self.writeback.clone());
+        let spread = writeback.spread();
+        Box::new(Kept { pace, writeback, done: 0, spread })
     }
 }
 
 struct Kept {
     pace: Arc<Pace>,
+    writeback: Arc<Writeback>,
     done: u32,
+    spread: Spread,
 }
 
 impl CompactionFilter for Kept {
-    fn filter_item(&mut self, _: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
+    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
         self.pace.step(&mut self.done, 1);
+        self.writeback.wrote(&mut self.spread, item.key().len() + item.value()?.len());
         Ok(Verdict::Keep)
     }
 }

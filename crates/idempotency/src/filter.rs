@@ -1,5 +1,5 @@
 //! A blocked Bloom filter: one cache line per key, seven bits in it. It may say "perhaps" of a key that is not there (about
-//! one in a hundred), and never "no" of one that is.
+//! one in a thousand), and never "no" of one that is.
 //!
 //! Lines lie in pages of the run, 63 to a page with the checksum behind them, so that a filter that is not held in memory
 //! costs one checked page per question.
@@ -9,7 +9,7 @@ use crate::page::{PAGE_BYTES, Page};
 
 const LINE_BYTES: usize = 64;
 pub(crate) const LINES_PER_PAGE: u64 = 63;
-const BITS_PER_KEY: u64 = 10;
+const BITS_PER_KEY: u64 = 16;
 const BITS_SET: u32 = 7;
 const BITS_PER_LINE: u64 = 512;
 

@@ -7,7 +7,7 @@
 //!
 //! Invariants: a run counts once it is synced and has its name; every page of it is checked before it is believed; what
 //! cannot be read is an error and never "not there". Keys go in whole runs, the youngest key of which is older than the
-//! retention. Memory: one filter per run, 1.3 bytes per key, up to a bound; beyond it filters are read from the file.
+//! retention. Memory: one filter per run, two bytes per key, up to a bound; beyond it filters are read from the file.
 //!
 //! Non-goals: deciding what a found key means, reading the log, and knowing the time.
 

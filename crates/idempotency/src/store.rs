@@ -11,6 +11,7 @@ use std::sync::Arc;
 use ledger::{KeyHash, KeyPlace, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use rustix::fs::{FlockOperation, flock};
+use spread::{Rate, Spread};
 
 use crate::entry::Name;
 use crate::merge::Merge;
@@ -37,13 +38,20 @@ pub struct Options {
     pub retention_ms: u64,
     /// Memory for filters. Beyond it the filters of the oldest runs are read from disk, a page per lookup.
     pub filter_bytes_max: u64,
-    /// Keys of one run; bounds the memory that joining runs takes for a new filter (1.3 bytes per key).
+    /// Keys of one run; bounds the memory that joining runs takes for a new filter (two bytes per key).
     pub run_keys_max: u64,
+    /// How fast runs are written. Not bounded at first; whoever knows how urgent it is may change it at any time.
+    pub write_rate: Arc<Rate>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { retention_ms: 86_400_000, filter_bytes_max: 256 << 20, run_keys_max: 32_000_000 }
+        Self {
+            retention_ms: 86_400_000,
+            filter_bytes_max: 256 << 20,
+            run_keys_max: 32_000_000,
+            write_rate: Arc::default(),
+        }
     }
 }
 
@@ -150,6 +158,11 @@ impl KeyStore {
         gaps
     }
 
+    /// Runs that a key is looked for in.
+    pub fn run_count(&self) -> usize {
+        self.runs.read().runs.len()
+    }
+
     pub fn figures(&self) -> Figures {
         let runs = self.runs.read().clone();
         let held = runs.runs.iter().filter(|run| run.holds_filter());
@@ -210,7 +223,7 @@ impl KeyStore {
         assert!(self.lock.lock().is_some(), "nothing is added to a closed store");
         let span = Span { from, to };
         let entries = sort::sorted(keys, breathe);
-        let mut writer = RunWriter::begin(self.temporary(span), span, entries.len() as u64)?;
+        let mut writer = self.begin_run(span, entries.len() as u64)?;
         for some in entries.chunks(BREATH_ENTRIES) {
             some.iter().try_for_each(|entry| writer.put(entry))?;
             breathe();
@@ -300,7 +313,7 @@ impl KeyStore {
         let (first, last) = (old.first().expect("runs to replace"), old.last().expect("the same"));
         let span = Span { from: first.foot.span.from, to: last.foot.span.to };
         let keys_max = sources.iter().map(|run| run.foot.keys).sum();
-        let mut writer = RunWriter::begin(self.temporary(span), span, keys_max)?;
+        let mut writer = self.begin_run(span, keys_max)?;
         let mut merge = Merge::new(sources)?;
         let mut put = 0_usize;
         while let Some(entry) = merge.next()? {
@@ -321,6 +334,11 @@ impl KeyStore {
         // Lookups under way keep their open files. What a crash leaves behind is removed at the next opening.
         old.iter().filter(|run| run.path != path).try_for_each(|run| remove(&run.path))?;
         sync_directory(&self.directory)
+    }
+
+    fn begin_run(&self, span: Span, keys_max: u64) -> Result<RunWriter, Error> {
+        let spread = Spread::new(self.options.write_rate.clone());
+        RunWriter::begin(self.temporary(span), span, keys_max, spread)
     }
 
     /// Makes `runs` what lookups see, with as many filters in memory as fit, the youngest first.

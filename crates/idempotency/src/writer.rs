@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ledger::Timestamp;
+use spread::Spread;
 
 use crate::Error;
 use crate::entry::{ENTRY_BYTES, Entry, Name};
@@ -16,9 +17,9 @@ use crate::run::{ENTRIES_PER_PAGE, Foot, Run};
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 256 * 1024;
 
-/// Bytes after which the file is synced in between: the log shares the disk, and dirty pages that pile up for one sync
-/// at the end would stall its commits.
-const SYNC_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes after which the file is synced in between. At a bounded rate nothing is left to be written by then; without
+/// one, dirty pages that pile up for one sync at the end would stall the log's commits.
+const SYNC_BYTES: u64 = 32 * 1024 * 1024;
 
 pub(crate) struct RunWriter {
     file: File,
@@ -32,6 +33,11 @@ pub(crate) struct RunWriter {
     keys: u64,
     last: Option<Name>,
     filter: Vec<Page>,
+    /// Bytes of the file so far.
+    written: u64,
+    /// How far the kernel has begun to write it to disk.
+    begun: u64,
+    spread: Spread,
     unsynced_bytes: u64,
     /// The file got its name.
     named: bool,
@@ -39,7 +45,12 @@ pub(crate) struct RunWriter {
 
 impl RunWriter {
     /// Begins a run of at most `keys_max` keys.
-    pub(crate) fn begin(temporary: PathBuf, span: Span, keys_max: u64) -> Result<RunWriter, Error> {
+    pub(crate) fn begin(
+        temporary: PathBuf,
+        span: Span,
+        keys_max: u64,
+        spread: Spread,
+    ) -> Result<RunWriter, Error> {
         let created = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
         let file =
             created.map_err(|source| Error::Io { action: "create", path: temporary.clone(), source })?;
@@ -54,6 +65,9 @@ impl RunWriter {
             keys: 0,
             last: None,
             filter: vec![[0; PAGE_BYTES]; filter_pages],
+            written: 0,
+            begun: 0,
+            spread,
             unsynced_bytes: 0,
             named: false,
         })
@@ -111,8 +125,16 @@ impl RunWriter {
 
     fn write(&mut self) -> Result<(), Error> {
         self.file.write_all(&self.ready).map_err(|source| self.failed("write to", source))?;
-        self.unsynced_bytes += self.ready.len() as u64;
+        let bytes = self.ready.len();
         self.ready.clear();
+        self.written += bytes as u64;
+        self.unsynced_bytes += bytes as u64;
+        if self.spread.wrote(bytes) {
+            // Best effort: whether all of it could be written is found out by the sync.
+            let _ = spread::begin_writeback(&self.file, self.begun, self.written);
+            self.begun = self.written;
+            self.spread.rest();
+        }
         if self.unsynced_bytes >= SYNC_BYTES { self.sync() } else { Ok(()) }
     }
 

@@ -6,14 +6,15 @@ use std::sync::OnceLock;
 use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand};
 
 /// Every crate of the workspace with those of ours that it may depend on outside of tests.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
+    ("spread", &[]),
     ("ledger", &[]),
     ("wal", &[]),
     ("journal", &["ledger"]),
     ("snapshot", &["ledger", "journal"]),
-    ("history", &["ledger", "journal", "wal"]),
-    ("idempotency", &["ledger"]),
-    ("engine", &["ledger", "journal", "wal", "snapshot", "history", "idempotency"]),
+    ("history", &["spread", "ledger", "journal", "wal"]),
+    ("idempotency", &["spread", "ledger"]),
+    ("engine", &["spread", "ledger", "journal", "wal", "snapshot", "history", "idempotency"]),
     ("webhooks", &["engine", "ledger"]),
     ("api", &["engine", "ledger", "webhooks"]),
     ("agentpay", &["api", "engine", "webhooks", "ledger", "journal", "wal", "snapshot", "history"]),

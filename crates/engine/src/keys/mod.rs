@@ -12,10 +12,11 @@ mod gather;
 mod spiller;
 
 use std::{
+    num::NonZeroU64,
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +24,7 @@ use std::{
 use idempotency::{Figures, KeyStore};
 use ledger::{IdempotencyKeys, KeyHash, Rules, Timestamp, WalletId};
 use parking_lot::{Condvar, Mutex};
+use spread::Rate;
 use wal::{Lsn, Reader};
 
 pub(crate) use gather::GatherError;
@@ -37,6 +39,14 @@ const HEADROOM_MIN: u64 = 100_000;
 /// Keys that are gathered for one run: bounds the memory that moving them takes, some 200 bytes each.
 const RUN_KEYS_MAX: usize = 125_000;
 
+/// Bytes of runs that are written per second at leisure: eighty thousand keys that are each written four times. It is
+/// twice as much for every sixteenth of the headroom in use, and for every [`RUNS_PER_DOUBLING`] runs more than there
+/// should be, because each payment asks all of them; and beyond [`DOUBLINGS_MAX`] as much as goes.
+const WRITE_BYTES_PER_SECOND: u64 = 16 << 20;
+const RUNS_USUAL: usize = 16;
+const RUNS_PER_DOUBLING: usize = 8;
+const DOUBLINGS_MAX: u64 = 4;
+
 /// What an engine does with idempotency keys.
 #[derive(Clone, Debug)]
 pub struct KeyOptions {
@@ -46,7 +56,7 @@ pub struct KeyOptions {
     /// Keys held in memory; more are moved to disk, the oldest first. A key takes 40 to 75 bytes of memory, and up to 250
     /// when it is its owner's only one.
     pub in_memory_max: u64,
-    /// Memory for the filters of what is on disk, 1.3 bytes per key; what has no room is read from disk for every lookup.
+    /// Memory for the filters of what is on disk, two bytes per key; what has no room is read from disk for every lookup.
     pub filter_bytes_max: u64,
 }
 
@@ -63,7 +73,12 @@ pub(crate) struct Keys {
     in_memory: AtomicU64,
     in_memory_max: u64,
     retention_ms: u64,
-    signal: Mutex<Signal>,
+    /// The spilling thread is to end.
+    is_stopping: AtomicBool,
+    /// How fast runs are written; the spilling thread's to set.
+    write_rate: Arc<Rate>,
+    /// The spilling thread is to look at once.
+    asked: Mutex<bool>,
     signalled: Condvar,
 }
 
@@ -82,16 +97,11 @@ impl Warmed {
     }
 }
 
-/// What the spilling thread is told.
-#[derive(Default)]
-struct Signal {
-    asked: bool,
-    stopping: bool,
-}
-
 impl Keys {
     pub(crate) fn open(options: &KeyOptions, rules: &Rules) -> Result<Self, idempotency::Error> {
+        let write_rate = Arc::<Rate>::default();
         let store_options = idempotency::Options {
+            write_rate: write_rate.clone(),
             retention_ms: rules.idempotency_retention_ms,
             filter_bytes_max: options.filter_bytes_max,
             ..idempotency::Options::default()
@@ -103,7 +113,9 @@ impl Keys {
             in_memory: AtomicU64::new(0),
             in_memory_max: options.in_memory_max,
             retention_ms: rules.idempotency_retention_ms,
-            signal: Mutex::default(),
+            is_stopping: AtomicBool::new(false),
+            write_rate,
+            asked: Mutex::default(),
             signalled: Condvar::new(),
         })
     }
@@ -202,22 +214,28 @@ impl Keys {
 
     /// Has the spilling thread look at once.
     fn ask(&self) {
-        self.signal.lock().asked = true;
+        *self.asked.lock() = true;
         self.signalled.notify_one();
     }
 
     /// Waits until the spilling thread is asked or `pause` is over; false when it has to end.
     fn wait(&self, pause: Duration) -> bool {
-        let mut signal = self.signal.lock();
-        if !signal.asked && !signal.stopping {
-            self.signalled.wait_for(&mut signal, pause);
+        let mut asked = self.asked.lock();
+        if !*asked && !self.is_stopping() {
+            self.signalled.wait_for(&mut asked, pause);
         }
-        signal.asked = false;
-        !signal.stopping
+        *asked = false;
+        !self.is_stopping()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
     }
 
     fn stop(&self) {
-        self.signal.lock().stopping = true;
+        let asked = self.asked.lock();
+        self.is_stopping.store(true, Ordering::Relaxed);
+        drop(asked);
         self.signalled.notify_one();
     }
 
@@ -299,9 +317,25 @@ impl Keys {
         self.in_memory.store(held, Ordering::Relaxed);
     }
 
-    /// Whether what is in memory is half way to where admission closes: then it is moved as fast as it goes.
-    pub(crate) fn hurries(&self) -> bool {
-        self.in_memory() >= self.in_memory_max.saturating_add(self.in_memory_max.max(HEADROOM_MIN) / 2)
+    /// Whether what is in memory is half way to where admission closes, or the node ends: then it is moved as fast as it
+    /// goes.
+    fn hurries(&self) -> bool {
+        self.is_stopping()
+            || self.in_memory() >= self.in_memory_max.saturating_add(self.in_memory_max.max(HEADROOM_MIN) / 2)
+    }
+
+    /// How much presses: sixteenths of the headroom that are in use, and runs beyond those that there should be.
+    fn pressure(&self) -> u64 {
+        let over = self.in_memory().saturating_sub(self.in_memory_max);
+        let runs = self.store.as_ref().map_or(0, KeyStore::run_count).saturating_sub(RUNS_USUAL);
+        over * 16 / self.in_memory_max.max(HEADROOM_MIN) + (runs / RUNS_PER_DOUBLING) as u64
+    }
+
+    /// Spares the disk for as long as nothing presses.
+    fn settle_write_rate(&self, pressure: u64) {
+        let is_bound = pressure <= DOUBLINGS_MAX && !self.hurries();
+        let bound = is_bound.then(|| WRITE_BYTES_PER_SECOND << pressure);
+        self.write_rate.set(bound.and_then(NonZeroU64::new));
     }
 
     /// Whether more is in memory than should be.

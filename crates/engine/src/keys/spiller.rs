@@ -4,7 +4,7 @@
 use std::{
     sync::{Arc, Weak},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -16,6 +16,10 @@ use crate::{directory, shared::Shared};
 const PAUSE: Duration = Duration::from_secs(1);
 /// A third of a payment's share of a core when both want it: enough to keep up with a full node.
 const NICENESS: i32 = 5;
+/// Work at a stretch while nothing presses, and the rest behind it: a third of a core, which moves three times the keys of a
+/// full node.
+const STRETCH: Duration = Duration::from_micros(250);
+const REST: Duration = Duration::from_micros(500);
 /// Agents that are asked to forget in one message.
 const AGENTS_AT_ONCE: usize = 256;
 
@@ -69,15 +73,12 @@ fn tend(shared: &Arc<Shared>, directory: &directory::Handle) -> Result<(), Gathe
     let Some(store) = &keys.store else { return Ok(()) };
     let reader = shared.wal.reader();
     if store.discard_damaged()? > 0 || store.covers() < keys.floor() {
+        // Keys that are missing refuse their commands.
+        keys.write_rate.set(None);
         keys.fill_gaps(&reader, keys.floor(), shared.time.now())?;
     }
-    // Niceness decides who gets how much, not who waits: a thread that computes may keep its core for milliseconds while a
-    // payment wants it. So it is offered every few entries, unless room for keys gets short.
-    let mut breathe = || {
-        if !keys.hurries() {
-            std::thread::yield_now();
-        }
-    };
+    let mut breath = Breath { keys, since: Instant::now() };
+    let mut breathe = || breath.breathe();
     if keys.is_over() {
         while keys.should_go_on() && keys.spill_step(&reader, shared.time.now(), &mut breathe)? {
             shared.registry.forget_keys(keys, &mut breathe);
@@ -86,6 +87,32 @@ fn tend(shared: &Arc<Shared>, directory: &directory::Handle) -> Result<(), Gathe
     }
     while store.maintain(shared.time.now(), &mut breathe)? {}
     Ok(())
+}
+
+/// How the thread shares processors and disk. Niceness decides who gets how much, not who waits: a thread that computes
+/// may keep its core for milliseconds while a payment wants it, or lose it while it holds a guard. One that has just
+/// slept has its turn at once.
+struct Breath<'k> {
+    keys: &'k Keys,
+    /// Since the last rest.
+    since: Instant,
+}
+
+impl Breath<'_> {
+    /// Called every few entries, without a guard.
+    fn breathe(&mut self) {
+        let pressure = self.keys.pressure();
+        self.keys.settle_write_rate(pressure);
+        if self.keys.hurries() {
+            return;
+        }
+        if pressure > 0 {
+            std::thread::yield_now();
+        } else if self.since.elapsed() >= STRETCH {
+            std::thread::sleep(REST);
+            self.since = Instant::now();
+        }
+    }
 }
 
 /// The directory forgets some agents' keys at a time. When it does not answer, the process is ending.

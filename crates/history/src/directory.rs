@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <directory>/index      the database
+//! <directory>/removed    second names of the database's tables, see `removed`
 //! <directory>/condemned  exists when the index must not be trusted; the reason
 //! <directory>/opening    how often opening was begun and not finished
 //! ```

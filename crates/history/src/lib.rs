@@ -31,6 +31,7 @@ mod options;
 mod priority;
 mod query;
 mod recent;
+mod removed;
 mod table;
 mod tokens;
 mod varint;

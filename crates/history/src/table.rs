@@ -22,6 +22,7 @@ use crate::bundle::{Entries, InRow};
 use crate::entry::{EntryKey, Head, KEY_BYTES, decode_key, decode_value, encode_key};
 use crate::priority::Pace;
 use crate::recent::Recent;
+use crate::removed::Removed;
 use crate::writeback::Writeback;
 use crate::{Error, Options};
 
@@ -68,6 +69,7 @@ pub(crate) struct FjallTable {
     rows: Keyspace,
     pace: Arc<Pace>,
     writeback: Arc<Writeback>,
+    removed: Arc<Removed>,
     /// Declared last, so that it is dropped behind its keyspace.
     _database: Database,
 }
@@ -76,7 +78,9 @@ impl FjallTable {
     /// Opens or creates the database. Its threads inherit the priority of the calling thread.
     pub(crate) fn open(directory: &Path, options: &Options, pace: &Arc<Pace>) -> Result<FjallTable, Error> {
         let writeback = Arc::new(Writeback::new(pace.clone(), RUNS_MAX.into()));
-        let polite: Arc<dyn Factory> = Arc::new(Polite { pace: pace.clone(), writeback: writeback.clone() });
+        let removed = Arc::new(Removed::beside(directory));
+        let polite: Arc<dyn Factory> =
+            Arc::new(Polite { pace: pace.clone(), writeback: writeback.clone(), removed: removed.clone() });
         let database = Database::builder(directory)
             .cache_size(options.cache_bytes)
             .worker_threads(WORKER_THREADS)
@@ -95,7 +99,7 @@ impl FjallTable {
         let rows = database.keyspace(KEYSPACE, create).map_err(failed("open"))?;
         writeback.set_tables(rows.path().join(TABLES));
         writeback.set_runs(rows.l0_table_count());
-        Ok(FjallTable { rows, pace: pace.clone(), writeback, _database: database })
+        Ok(FjallTable { rows, pace: pace.clone(), writeback, removed, _database: database })
     }
 }
 
@@ -119,6 +123,8 @@ impl Table for FjallTable {
         })?;
         ingestion.finish().map_err(failed("write"))?;
         self.writeback.set_runs(self.rows.l0_table_count());
+        // Best effort, as all of it.
+        let _ = self.removed.free();
         Ok(())
     }
 
@@ -148,6 +154,7 @@ impl Table for FjallTable {
 struct Polite {
     pace: Arc<Pace>,
     writeback: Arc<Writeback>,
+    removed: Arc<Removed>,
 }
 
 impl Factory for Polite {
@@ -156,6 +163,10 @@ impl Factory for Polite {
     }
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        // A compaction begins: what it merges is removed at its end.
+        if let Some(tables) = self.writeback.tables() {
+            let _ = self.removed.hold(tables);
+        }
         let (pace, writeback) = (self.pace.clone(), self.writeback.clone());
         let spread = writeback.spread();
         Box::new(Kept { pace, writeback, done: 0, spread })

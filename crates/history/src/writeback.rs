@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -52,6 +52,10 @@ impl Writeback {
 
     pub(crate) fn set_tables(&self, tables: PathBuf) {
         self.tables.set(tables).expect("a database is opened once");
+    }
+
+    pub(crate) fn tables(&self) -> Option<&Path> {
+        self.tables.get().map(PathBuf::as_path)
     }
 
     /// How many runs lie side by side now.

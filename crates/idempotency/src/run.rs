@@ -106,6 +106,7 @@ impl Run {
     pub(crate) fn open(path: PathBuf, span: Span) -> Result<Run, Error> {
         let failed = |action, source| Error::Io { action, path: path.clone(), source };
         let file = File::open(&path).map_err(|source| failed("open", source))?;
+        spread::reading(&file);
         // A key is looked for alone: its neighbours say nothing about the next.
         fadvise(&file, 0, None, Advice::Random).map_err(|errno| failed("advise on", errno.into()))?;
         let bytes = file.metadata().map_err(|source| failed("examine", source))?.len();

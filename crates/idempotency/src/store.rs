@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ledger::{KeyHash, KeyPlace, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use rustix::fs::{FlockOperation, flock};
-use spread::{Rate, Spread};
+use spread::{Doomed, Rate, Spread};
 
 use crate::entry::Name;
 use crate::merge::Merge;
@@ -246,23 +246,30 @@ impl KeyStore {
     /// joins some runs. False when there is nothing to do. `breathe` as in [`Self::add`].
     pub fn maintain(&self, now: Timestamp, breathe: &mut dyn FnMut()) -> Result<bool, Error> {
         let runs = self.runs.read().clone();
+        let Some((at, count, kept)) = self.next_step(&runs.runs, now) else { return Ok(false) };
+        let old = &runs.runs[at..at + count];
+        let doomed = self.replace(at, old, if kept { old } else { &[] }, breathe)?;
+        // The last that has their files open, but for lookups under way.
+        drop(runs);
+        // Best effort: what cannot be freed in pieces is freed at once, when it is closed.
+        doomed.into_iter().for_each(|doomed| drop(doomed.free()));
+        Ok(true)
+    }
+
+    /// The runs to put one in the place of next, by the number of the first and how many, and whether their keys are kept.
+    fn next_step(&self, runs: &[Run], now: Timestamp) -> Option<(usize, usize, bool)> {
         let is_over = |run: &Run| run.foot.newest.saturating_add_millis(self.options.retention_ms) <= now;
-        if let Some(at) = runs.runs.iter().position(|run| run.foot.keys > 0 && is_over(run)) {
-            self.replace(at, &runs.runs[at..=at], &[], breathe)?;
-            return Ok(true);
+        if let Some(at) = runs.iter().position(|run| run.foot.keys > 0 && is_over(run)) {
+            return Some((at, 1, false));
         }
         let empty = |run: &Run| run.foot.keys == 0;
         let neighbours = |pair: &[Run]| pair[0].foot.span.to == pair[1].foot.span.from;
         let both_empty = |pair: &[Run]| pair.iter().all(empty) && neighbours(pair);
-        if let Some(at) = runs.runs.windows(2).position(both_empty) {
-            self.replace(at, &runs.runs[at..at + 2], &[], breathe)?;
-            return Ok(true);
+        if let Some(at) = runs.windows(2).position(both_empty) {
+            return Some((at, 2, false));
         }
         let joinable = |some: &[Run]| some.windows(2).all(neighbours) && self.is_worth_joining(some);
-        let Some(at) = runs.runs.windows(JOINED).position(joinable) else { return Ok(false) };
-        let some = &runs.runs[at..at + JOINED];
-        self.replace(at, some, some, breathe)?;
-        Ok(true)
+        runs.windows(JOINED).position(joinable).map(|at| (at, JOINED, true))
     }
 
     /// Runs that lookups found damaged since the last call, taken out of the store: their ranges are gaps from now on.
@@ -302,14 +309,15 @@ impl KeyStore {
             && newest <= oldest.saturating_add_millis(self.options.retention_ms / 4)
     }
 
-    /// Puts one run with the keys of `sources` in the place of `old`, the runs from number `at` on.
+    /// Puts one run with the keys of `sources` in the place of `old`, the runs from number `at` on. Their files, which have no
+    /// name any more, are the answer.
     fn replace(
         &self,
         at: usize,
         old: &[Run],
         sources: &[Run],
         breathe: &mut dyn FnMut(),
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Doomed>, Error> {
         let (first, last) = (old.first().expect("runs to replace"), old.last().expect("the same"));
         let span = Span { from: first.foot.span.from, to: last.foot.span.to };
         let keys_max = sources.iter().map(|run| run.foot.keys).sum();
@@ -326,6 +334,7 @@ impl KeyStore {
         let with_keys = || sources.iter().filter(|run| run.foot.keys > 0).map(|run| run.foot);
         let oldest = with_keys().map(|foot| foot.oldest).min().unwrap_or(first.foot.oldest);
         let newest = with_keys().map(|foot| foot.newest).max().unwrap_or(last.foot.newest);
+        let doomed = old.iter().filter_map(|run| Doomed::open(&run.path).ok()).collect();
         let run = writer.finish(path_of(&self.directory, span), oldest, newest)?;
         let path = run.path.clone();
         let mut runs = self.runs.read().runs.clone();
@@ -333,7 +342,8 @@ impl KeyStore {
         self.publish(runs);
         // Lookups under way keep their open files. What a crash leaves behind is removed at the next opening.
         old.iter().filter(|run| run.path != path).try_for_each(|run| remove(&run.path))?;
-        sync_directory(&self.directory)
+        sync_directory(&self.directory)?;
+        Ok(doomed)
     }
 
     fn begin_run(&self, span: Span, keys_max: u64) -> Result<RunWriter, Error> {

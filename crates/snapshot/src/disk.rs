@@ -52,7 +52,7 @@ impl Disk {
     }
 
     pub(crate) fn remove(&self, path: &Path) -> Result<(), Error> {
-        self.act("remove", path, || std::fs::remove_file(path))
+        self.act("remove", path, || spread::remove(path))
     }
 
     fn act<T>(

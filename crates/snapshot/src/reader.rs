@@ -104,6 +104,7 @@ impl Input {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::Missing { id }),
             Err(source) => return Err(Error::Io { action: "open", path: path.to_owned(), source }),
         };
+        spread::reading(&file);
         let failed = |source| Error::Io { action: "examine", path: path.to_owned(), source };
         let bytes = file.metadata().map_err(failed)?.len();
         fadvise(&file, 0, None, Advice::Sequential).map_err(|errno| failed(errno.into()))?;

@@ -1,12 +1,18 @@
-//! Large writes, spread over time: files of the index and of keys share a disk with the log.
+//! Large writes and removals, spread over time: snapshots, the index and keys share a disk with the log.
 //!
 //! A file that is written at the speed of memory and synced when it is whole keeps the disk for as long as it takes to
 //! write it: 0.2 seconds for 64 MiB here, and each commit of the log waits. So a writer counts its bytes with a
 //! [`Spread`]; after every [`STEP_BYTES`] it has the kernel begin to write them ([`begin_writeback`]) and rests for as long
 //! as it is ahead of its [`Rate`].
 //!
+//! Removing such a file is spread too ([`remove()`]).
+//!
 //! Owner of state: each writer its own count; whoever knows how urgent the writing is sets the rate, also meanwhile.
 //! Non-goals: durability. Who needs a file durable syncs it.
+
+mod remove;
+
+pub use remove::{Doomed, reading, remove};
 
 use std::fs::File;
 use std::io;

@@ -11,7 +11,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("ledger", &[]),
     ("wal", &[]),
     ("journal", &["ledger"]),
-    ("snapshot", &["ledger", "journal"]),
+    ("snapshot", &["spread", "ledger", "journal"]),
     ("history", &["spread", "ledger", "journal", "wal"]),
     ("idempotency", &["spread", "ledger"]),
     ("engine", &["spread", "ledger", "journal", "wal", "snapshot", "history", "idempotency"]),

@@ -193,10 +193,10 @@ impl Taking {
             }
             self.tally.agents += reply.rows.len() as u64;
             self.tally.decided = self.tally.decided.max(reply.decided);
-            if reply.rows.len() < ASKED_AT_ONCE {
+            if reply.next.is_none() {
                 return Ok(());
             }
-            after = reply.last;
+            after = reply.next;
         }
     }
 

@@ -38,9 +38,10 @@ pub(crate) enum Command {
     Read(AgentId),
 }
 
-/// Snapshot rows of some agents; fewer than asked for means that there are no more.
+/// Snapshot rows of some agents.
 pub(crate) struct RowsReply {
     pub(crate) rows: Vec<Vec<u8>>,
-    pub(crate) last: Option<AgentId>,
+    /// The agent behind whom there are more.
+    pub(crate) next: Option<AgentId>,
     pub(crate) decided: Position,
 }

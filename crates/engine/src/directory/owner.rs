@@ -23,6 +23,10 @@ use crate::{
 /// Every agent of the partition, in the order of their ids, so that a snapshot can walk them in steps.
 pub(crate) type Agents = BTreeMap<AgentId, Agent>;
 
+/// Bytes of snapshot rows that are made at a time: an agent's row has the id of each of its wallets, and a worker that makes
+/// those of millions keeps payments waiting for as long.
+const ROWS_BYTES: usize = 64 << 10;
+
 pub(super) struct Owner {
     agents: Agents,
     webhooks: Webhooks,
@@ -73,12 +77,18 @@ impl Owner {
 
     pub(super) fn rows(&mut self, after: Option<AgentId>, limit: usize) -> RowsReply {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut reply = RowsReply { rows: Vec::with_capacity(limit), last: None, decided: Position::ZERO };
-        for (id, agent) in self.agents.range((start, Bound::Unbounded)).take(limit) {
+        let mut reply = RowsReply { rows: Vec::new(), next: None, decided: Position::ZERO };
+        let (mut last, mut bytes) = (after, 0);
+        for (id, agent) in self.agents.range((start, Bound::Unbounded)) {
+            if reply.rows.len() == limit || bytes >= ROWS_BYTES {
+                reply.next = last;
+                return reply;
+            }
             journal::encode_row(RowRef::Agent(agent), &mut self.scratch);
+            bytes += self.scratch.bytes().len();
             reply.rows.push(self.scratch.bytes().to_vec());
-            reply.last = Some(*id);
             reply.decided = reply.decided.max(agent.decided);
+            last = Some(*id);
         }
         reply
     }

@@ -96,6 +96,39 @@ fn a_generation_covers_every_credit_in_it() {
     setup.audit();
 }
 
+/// Agents whose rows are larger than what is taken at a time, and such as have nothing beside them.
+#[test]
+fn agents_of_many_wallets_are_all_in_a_generation() {
+    const WALLETS: usize = 3_000;
+    let setup =
+        Setup::new(MemoryStorage::new()).tuned(|options| options.rules.wallets_per_agent_max = 10_000);
+    let node = setup.start();
+    let agents: Vec<_> = (0..20).map(|index| node.party(&format!("agent {index}"))).collect();
+    for agent in agents.iter().step_by(5) {
+        for _ in 0..WALLETS {
+            node.another(agent, ledger::Currency::USD);
+        }
+    }
+    node.run(node.engine.snapshot_now()).expect("a snapshot");
+    node.shutdown();
+    let store = FileStore::open(setup.snapshots()).expect("the snapshots");
+    let newest = store.list().expect("a listing").generations.pop().expect("one was taken");
+    let mut taken = Vec::new();
+    let mut visit = |row| {
+        if let Row::Agent(agent) = row {
+            taken.push((agent.id, agent.wallets.len()));
+        }
+        Ok(())
+    };
+    store.load(newest.id, &mut visit).expect("whole");
+    let mut expected: Vec<_> = (agents.iter().enumerate())
+        .map(|(number, agent)| (agent.caller.agent, if number % 5 == 0 { WALLETS + 1 } else { 1 }))
+        .collect();
+    expected.sort_unstable();
+    assert_eq!(taken, expected);
+    setup.audit();
+}
+
 /// Random traffic on a few wallets that rest and wake, while one snapshot follows the other.
 struct Traffic {
     node: Node,

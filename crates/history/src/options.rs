@@ -12,8 +12,8 @@ pub struct Options {
     /// Entries kept in memory before they are written out as one sorted run. Default 524 288: about 35 MiB, and about
     /// a second of replay after a crash. Fewer make more and smaller runs, which cost compaction.
     pub recent_entries: usize,
-    /// Wallets whose newest running balance is kept in memory. Default 1 048 576: about 100 MiB where so many are in use. A posting on any other wallet first
-    /// reads its newest entry.
+    /// Wallets whose newest running balance is kept in memory. Default 1 048 576: about 100 MiB where so many are in use. A
+    /// posting on any other wallet first reads its newest entry.
     pub balances: usize,
     /// Niceness of the follower and of the database's compaction threads, 0 to 19. Default 19: payments go first.
     pub niceness: i32,

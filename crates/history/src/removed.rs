@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::writeback::numbers;
+
 /// Second names of tables. Best effort throughout: a table without one is freed by the database, at once.
 #[derive(Debug)]
 pub(crate) struct Removed {
@@ -14,29 +16,30 @@ pub(crate) struct Removed {
 }
 
 impl Removed {
-    /// Beside the database. What a node left there that did not end well is cleared away.
+    /// Beside the database.
     pub(crate) fn beside(database: &Path) -> Removed {
-        let removed = Removed { names: database.with_file_name("removed") };
-        let _ = fs::create_dir_all(&removed.names);
-        let _ = removed.each(take_away);
-        removed
+        Removed { names: database.with_file_name("removed") }
+    }
+
+    /// Clears away what a node left that did not end well: at once, because nobody is served yet. Whoever calls this has the
+    /// database to himself.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.names)?;
+        self.each(|path, _| fs::remove_file(path))
     }
 
     /// Gives every table of the folder a second name.
     pub(crate) fn hold(&self, tables: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(tables)? {
-            let name = entry?.file_name();
-            if name.to_str().is_some_and(|name| name.parse::<u64>().is_ok()) {
-                // It has one already, or it has just been removed.
-                let _ = fs::hard_link(tables.join(&name), self.names.join(&name));
-            }
+        for name in numbers(tables)?.iter().map(u64::to_string) {
+            // It has one already, or it has just been removed.
+            let _ = fs::hard_link(tables.join(&name), self.names.join(&name));
         }
         Ok(())
     }
 
     /// Frees the tables that the database has removed.
     pub(crate) fn free(&self) -> io::Result<()> {
-        self.each(|path, names| if names == 1 { take_away(path, names) } else { Ok(()) })
+        self.each(|path, names| if names == 1 { spread::remove(path) } else { Ok(()) })
     }
 
     fn each(&self, act: impl Fn(&Path, u64) -> io::Result<()>) -> io::Result<()> {
@@ -46,14 +49,6 @@ impl Removed {
         }
         Ok(())
     }
-}
-
-/// Takes the second name away, and frees what has no other.
-fn take_away(path: &Path, names: u64) -> io::Result<()> {
-    if names > 1 {
-        return fs::remove_file(path);
-    }
-    spread::remove(path)
 }
 
 #[cfg(test)]
@@ -74,6 +69,7 @@ mod tests {
         let tables = directory.path().join("tables");
         fs::create_dir(&tables).expect("made");
         let removed = Removed::beside(&directory.path().join("index"));
+        removed.clear().expect("nothing is there");
         for name in ["1", "2", "current"] {
             fs::write(tables.join(name), name).expect("written");
         }
@@ -96,12 +92,14 @@ mod tests {
         fs::create_dir(&tables).expect("made");
         let index = directory.path().join("index");
         let removed = Removed::beside(&index);
+        removed.clear().expect("nothing is there");
         for name in ["1", "2"] {
             fs::write(tables.join(name), name).expect("written");
         }
         removed.hold(&tables).expect("held");
         fs::remove_file(tables.join("1")).expect("removed");
         let removed = Removed::beside(&index);
+        removed.clear().expect("cleared away");
         assert_eq!(names(&removed), Vec::<String>::new());
         assert_eq!(fs::read(tables.join("2")).expect("it is there"), b"2");
     }

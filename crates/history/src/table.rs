@@ -97,6 +97,8 @@ impl FjallTable {
                 .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(RUNS_MAX)))
         };
         let rows = database.keyspace(KEYSPACE, create).map_err(failed("open"))?;
+        // Best effort. Nothing is held before the tables are known.
+        let _ = removed.clear();
         writeback.set_tables(rows.path().join(TABLES));
         writeback.set_runs(rows.l0_table_count());
         Ok(FjallTable { rows, pace: pace.clone(), writeback, removed, _database: database })

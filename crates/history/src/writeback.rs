@@ -86,10 +86,7 @@ impl Writeback {
 
     fn begin(&self) -> io::Result<()> {
         let Some(tables) = self.tables.get() else { return Ok(()) };
-        let mut numbers: Vec<u64> = Vec::new();
-        for entry in fs::read_dir(tables)? {
-            numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
-        }
+        let mut numbers = numbers(tables)?;
         numbers.sort_unstable();
         let youngest = numbers.split_off(numbers.len().saturating_sub(WRITERS));
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,6 +109,15 @@ impl Writeback {
         }
         Ok(())
     }
+}
+
+/// The tables of a folder, by the numbers that are their names.
+pub(crate) fn numbers(tables: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(tables)? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    Ok(numbers)
 }
 
 #[cfg(test)]

@@ -101,6 +101,8 @@ pub(crate) struct Intake<T> {
     failure: Option<Error>,
     /// The log thread waits to be woken.
     pub(crate) log_sleeps: bool,
+    /// It lets the open batch fill, and has enough with so many companions.
+    pub(crate) log_gathers: Option<usize>,
     pub(crate) allocator: AllocatorState,
     pool: Arc<Pool>,
     published: Arc<Published>,
@@ -129,6 +131,7 @@ impl<T> Intake<T> {
             disk_full: false,
             failure: None,
             log_sleeps: false,
+            log_gathers: None,
             allocator: AllocatorState::Busy,
             pool,
             published,
@@ -248,6 +251,19 @@ impl<T> Intake<T> {
 
     pub(crate) fn ready_segments(&self) -> usize {
         self.ready.len()
+    }
+
+    /// Whether the log thread has nothing to let the open batch fill for, or no more.
+    pub(crate) fn has_gathered(&self) -> bool {
+        let is_enough = self.log_gathers.is_none_or(|enough| self.companions.len() >= enough);
+        is_enough || !self.closed.is_empty() || self.failure.is_some() || !self.is_running()
+    }
+
+    /// Whether the log thread sleeps and has something to do now; from here on it counts as awake.
+    pub(crate) fn takes_log_from_sleep(&mut self) -> bool {
+        let wakes = self.log_sleeps && self.has_gathered();
+        self.log_sleeps &= !wakes;
+        wakes
     }
 
     /// Whether the allocator waits for what is now the case.

@@ -7,7 +7,7 @@ use crate::event::Pool;
 use crate::frame::frame_bytes;
 use crate::intake::{AllocatorState, Intake, Place, Spare, Work};
 use crate::published::Published;
-use crate::sync::{Condvar, Mutex, MutexGuard, lock};
+use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, lock};
 use crate::{Error, Lsn, Options, Refused};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub(crate) struct Shared<T> {
     allocator_wakes: Condvar,
     /// What poisoned the log.
     cause: Mutex<Option<Arc<Error>>>,
+    /// With so many companions a batch has gathered enough.
+    company: AtomicUsize,
     pub(crate) pool: Arc<Pool>,
     pub(crate) published: Arc<Published>,
     pub(crate) options: Options,
@@ -32,6 +34,7 @@ impl<T> Shared<T> {
             log_wakes: Condvar::new(),
             allocator_wakes: Condvar::new(),
             cause: Mutex::new(None),
+            company: AtomicUsize::new(usize::MAX),
             pool,
             published,
             options,
@@ -65,7 +68,7 @@ impl<T> Shared<T> {
 
     /// Gives up the lock and wakes whoever sleeps and has something to do now.
     fn wake(&self, mut intake: MutexGuard<'_, Intake<T>>) {
-        let log = std::mem::take(&mut intake.log_sleeps);
+        let log = intake.takes_log_from_sleep();
         let allocator = intake.wakes_allocator();
         if allocator {
             intake.allocator = AllocatorState::Busy;
@@ -116,6 +119,30 @@ impl<T> Shared<T> {
             }
             intake.log_sleeps = false;
         }
+    }
+
+    /// Lets the open batch fill, for at most `left`.
+    pub(crate) fn gather(&self, left: Duration) {
+        let mut intake = lock(&self.intake);
+        intake.log_gathers = Some(self.company.load(Ordering::Relaxed));
+        if !intake.has_gathered() {
+            intake.log_sleeps = true;
+            let woken = self.log_wakes.wait_timeout(intake, left);
+            intake = woken.expect("no thread panicked with the intake").0;
+            intake.log_sleeps = false;
+        }
+        intake.log_gathers = None;
+    }
+
+    /// From the next time on a batch has gathered enough with so many companions.
+    pub(crate) fn gather_to(&self, companions: usize) {
+        self.company.store(companions, Ordering::Relaxed);
+    }
+
+    /// Whether the log thread sleeps and nobody has woken it.
+    #[cfg(all(test, not(feature = "shuttle")))]
+    pub(crate) fn log_sleeps(&self) -> bool {
+        lock(&self.intake).log_sleeps
     }
 
     /// A watermark now, for tests that drive the log without its threads.

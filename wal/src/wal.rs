@@ -77,6 +77,14 @@ impl<T> Wal<T> {
         self.0.shared.attach(companion)
     }
 
+    /// A batch that is let fill ([`Options::gather_max`](crate::Options::gather_max)) has gathered enough with so many
+    /// companions. Who knows how many requesters there are, each with one command at a time, says a part of them here:
+    /// then some wait for the disk while others come, and neither the disk nor they stand still. At the start it is
+    /// never enough, and only time ends the wait.
+    pub fn gather_to(&self, companions: usize) {
+        self.0.shared.gather_to(companions);
+    }
+
     /// Everything below survives a power cut.
     pub fn durable_lsn(&self) -> Lsn {
         self.0.shared.published.durable()

@@ -12,7 +12,6 @@ use crate::options::Sabotage;
 use crate::published::Segment;
 use crate::segment::encode_link;
 use crate::shared::Shared;
-use crate::sync::thread;
 use crate::{Error, Lsn};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -68,7 +67,7 @@ impl<T> Writer<T> {
         self.watermarked
     }
 
-    /// Lets the next batch fill. Nobody wakes the log thread meanwhile, so those who append make no system call.
+    /// Lets the next batch fill. Nobody wakes the log thread until it has, so those who append make no system call.
     fn gather(&self, last: &BatchStats) {
         if last.records < 2 || last.bytes > GATHERED_BYTES {
             return;
@@ -77,7 +76,7 @@ impl<T> Writer<T> {
         let wanted = options.gather_per_record.saturating_mul(last.records).min(options.gather_max);
         let left = wanted.saturating_sub(last.write + last.sync);
         if !left.is_zero() {
-            thread::sleep(left);
+            self.shared.gather(left);
         }
     }
 

@@ -185,7 +185,9 @@ fn start(storage: &Watched) -> (Wal<u64>, Arc<Mutex<Told>>) {
             Event::Poisoned { companions, .. } => told.given_up = Some(companions),
         }
     });
-    (wal.expect("the log starts"), told)
+    let wal = wal.expect("the log starts");
+    wal.gather_to(2);
+    (wal, told)
 }
 
 /// Appends records of this size, numbered from `first`, until `count` are in or the log takes no more; those

@@ -12,6 +12,7 @@ use wal::{Committed, Event, Lsn};
 
 use crate::{
     release::Companion,
+    requesters::Requesters,
     shared::Shared,
     totals::{SUSPENSE, TotalsAt},
 };
@@ -19,9 +20,12 @@ use crate::{
 /// Delivers batches until the log's thread ends.
 pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::UnboundedReceiver<Event<Companion>>) {
     let mut foreign = Foreign::default();
+    let mut requesters = Requesters::default();
     while let Some(event) = events.recv().await {
         match event {
-            Event::Committed(committed) => deliver(&shared, &mut foreign, committed),
+            Event::Committed(committed) => {
+                deliver(&shared, &mut foreign, &mut requesters, committed);
+            }
             Event::Poisoned { error, companions } => fail(&shared, &error, companions),
         }
     }
@@ -53,7 +57,12 @@ impl Foreign {
     }
 }
 
-fn deliver(shared: &Shared, foreign: &mut Foreign, mut committed: Committed<Companion>) {
+fn deliver(
+    shared: &Shared,
+    foreign: &mut Foreign,
+    requesters: &mut Requesters,
+    mut committed: Committed<Companion>,
+) {
     {
         let mut totals = shared.totals.lock();
         for (lsn, payload) in committed.records() {
@@ -68,7 +77,13 @@ fn deliver(shared: &Shared, foreign: &mut Foreign, mut committed: Committed<Comp
     shared.delivered.advance(committed.end());
     shared.metrics.batch(committed.stats(), committed.companions.len());
     for companion in committed.companions.drain(..) {
+        if let Some(task) = companion.task() {
+            requesters.saw(task);
+        }
         companion.release();
+    }
+    if let Some(count) = requesters.ends_batch() {
+        shared.wal.gather_to(count.div_ceil(3));
     }
 }
 

@@ -482,7 +482,7 @@ impl Engine {
         permit: Permit,
     ) -> Result<Reply, Refusal> {
         let (sender, receiver) = oneshot::channel();
-        let parked = Parked { to: sender, permit: Some(permit) };
+        let parked = Parked { to: sender, permit: Some(permit), task: None };
         self.0.directory.send(directory::Message::Command(command, parked));
         settled(receiver.await)
     }

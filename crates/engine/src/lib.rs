@@ -34,6 +34,7 @@ mod recovery;
 mod refusal;
 mod registry;
 mod release;
+mod requesters;
 mod service;
 mod sharded;
 mod shared;

@@ -25,7 +25,7 @@ use crate::{
     claim::Claimed,
     keys::Keys,
     options::Activation,
-    release::{Decided, Parked, Reply, Requester, Seat},
+    release::{Decided, Reply, Requester, Seat},
     sharded::{Place, ShardedMap},
     shared::Shared,
     wallet::{Asked, Handle, Inbox, Owner, RowFacts, RowReply, Work},
@@ -174,7 +174,7 @@ impl Registry {
             slot => {
                 let handle = self.activate(id, slot, shared);
                 let (to, receiver) = oneshot::channel();
-                let work = Work::Command(asked, Parked { to, permit: seat.permit });
+                let work = Work::Command(asked, seat.parked(to));
                 match handle.push(work, max) {
                     Ok(()) => Handed::Queued(receiver),
                     Err(_) => Handed::Full,

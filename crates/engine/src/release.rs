@@ -20,6 +20,7 @@ use wal::Lsn;
 use crate::{
     admission::{GiveBack, Permit},
     refusal::Refusal,
+    requesters::Task,
     shared::Shared,
     status::Phase,
     token::TokenView,
@@ -108,6 +109,11 @@ impl Seat {
         (self.waker.is_some() || self.permit.is_some()).then_some(Companion::Seat(self))
     }
 
+    /// The same requester, who waits for another task's reply.
+    pub(crate) fn parked(self, to: oneshot::Sender<Reply>) -> Parked {
+        Parked { to, permit: self.permit, task: self.waker.as_ref().map(Task::woken_by) }
+    }
+
     fn release(self) {
         // The places are free before the requester can act on the answer.
         drop(self.permit);
@@ -121,6 +127,8 @@ impl Seat {
 pub(crate) struct Parked {
     pub(crate) to: oneshot::Sender<Reply>,
     pub(crate) permit: Option<Permit>,
+    /// The task that waits for the reply, where it is known.
+    pub(crate) task: Option<Task>,
 }
 
 impl Parked {
@@ -149,6 +157,14 @@ impl Companion {
                 let (parked, reply) = *waiting;
                 parked.release(reply);
             }
+        }
+    }
+
+    /// The task that waits.
+    pub(crate) fn task(&self) -> Option<Task> {
+        match self {
+            Self::Seat(seat) => seat.waker.as_ref().map(Task::woken_by),
+            Self::Reply(waiting) => waiting.0.task,
         }
     }
 

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod faults;
+mod gather;
 mod golden;
 mod lost;
 mod planted;

@@ -43,6 +43,11 @@ impl Disk {
         })
     }
 
+    /// Has the kernel begin to write what lies from `from` to `to`; of that, what is on disk already leaves the page cache.
+    pub(crate) fn begin_writeback(&self, file: &File, path: &Path, from: u64, to: u64) -> Result<(), Error> {
+        self.act("write back", path, || spread::begin_writeback(file, from, to))
+    }
+
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
         self.act("rename", from, || std::fs::rename(from, to))
     }

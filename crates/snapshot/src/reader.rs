@@ -11,14 +11,24 @@ use crate::format::{
 };
 use crate::{Error, Generation};
 
+/// What else the disk has to do while a file is read.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Reading {
+    /// Nothing that is waited for: the kernel reads far ahead.
+    Alone,
+    /// The log's commits: read-ahead fetches up to many MiB at once, and a commit meanwhile waits for all of them.
+    BesideTheLog,
+}
+
 /// Reads the whole file and calls `visit` with the offset of its chunk for each row, behind the check of that chunk.
 /// The file must be generation `id`.
 pub(crate) fn scan(
     path: &Path,
     id: u64,
+    reading: Reading,
     mut visit: impl FnMut(u64, &[u8]) -> Result<(), Error>,
 ) -> Result<Generation, Error> {
-    let mut input = Input::open(path, id)?;
+    let mut input = Input::open(path, id, reading)?;
     let (header, mut chain) = input.header(id)?;
     let (mut chunks, mut rows) = (0_u64, 0_u64);
     let mut payload = Vec::new();
@@ -47,7 +57,7 @@ pub(crate) fn scan(
 
 /// Reads header and trailer only: what the generation says of itself.
 pub(crate) fn glance(path: &Path, id: u64) -> Result<Generation, Error> {
-    let mut input = Input::open(path, id)?;
+    let mut input = Input::open(path, id, Reading::BesideTheLog)?;
     let (header, chain) = input.header(id)?;
     let begin = input.seek_trailer()?;
     let mut payload = Vec::new();
@@ -98,7 +108,7 @@ struct Input {
 }
 
 impl Input {
-    fn open(path: &Path, id: u64) -> Result<Input, Error> {
+    fn open(path: &Path, id: u64, reading: Reading) -> Result<Input, Error> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::Missing { id }),
@@ -107,7 +117,11 @@ impl Input {
         spread::reading(&file);
         let failed = |source| Error::Io { action: "examine", path: path.to_owned(), source };
         let bytes = file.metadata().map_err(failed)?.len();
-        fadvise(&file, 0, None, Advice::Sequential).map_err(|errno| failed(errno.into()))?;
+        let advice = match reading {
+            Reading::Alone => Advice::Sequential,
+            Reading::BesideTheLog => Advice::Random,
+        };
+        fadvise(&file, 0, None, advice).map_err(|errno| failed(errno.into()))?;
         Ok(Input { file, path: path.to_owned(), bytes, offset: 0 })
     }
 

@@ -12,8 +12,9 @@ use journal::Row;
 
 use crate::disk::{self, Disk};
 use crate::format::Header;
+use crate::reader::{self, Reading};
 use crate::writer::FileWriter;
-use crate::{Damaged, Error, Generation, Listing, SnapshotStore, SnapshotWriter, Tally, reader};
+use crate::{Damaged, Error, Generation, Listing, SnapshotStore, SnapshotWriter, Tally};
 
 const PREFIX: &str = "generation-";
 const SUFFIX: &str = ".snapshot";
@@ -77,10 +78,15 @@ impl FileStore {
     }
 
     /// Verifies digest, rows and summary; `visit` sees every row.
-    fn read(&self, id: u64, mut visit: impl FnMut(Row) -> Result<(), Error>) -> Result<Generation, Error> {
+    fn read(
+        &self,
+        id: u64,
+        reading: Reading,
+        mut visit: impl FnMut(Row) -> Result<(), Error>,
+    ) -> Result<Generation, Error> {
         let path = self.path_of(id);
         let mut tally = Tally::default();
-        let generation = reader::scan(&path, id, |offset, bytes| {
+        let generation = reader::scan(&path, id, reading, |offset, bytes| {
             let row = journal::decode_row(bytes).map_err(|source| Error::Row {
                 path: path.clone(),
                 offset,
@@ -124,8 +130,8 @@ impl SnapshotStore for FileStore {
 
     fn load(&self, id: u64, visit: &mut dyn FnMut(Row) -> Result<(), Error>) -> Result<Generation, Error> {
         // Twice through the file, so that no row is seen of a file whose last chunk is damaged.
-        let checked = reader::scan(&self.path_of(id), id, |_, _| Ok(()))?;
-        let loaded = self.read(id, visit)?;
+        let checked = reader::scan(&self.path_of(id), id, Reading::Alone, |_, _| Ok(()))?;
+        let loaded = self.read(id, Reading::Alone, visit)?;
         if loaded != checked {
             let what = "it changed while it was read".into();
             return Err(Error::Damaged { path: self.path_of(id), offset: 0, what });
@@ -134,7 +140,7 @@ impl SnapshotStore for FileStore {
     }
 
     fn verify(&self, id: u64) -> Result<Generation, Error> {
-        self.read(id, |_| Ok(()))
+        self.read(id, Reading::BesideTheLog, |_| Ok(()))
     }
 
     fn retain(&self, keep: usize) -> Result<(), Error> {

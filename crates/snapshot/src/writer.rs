@@ -8,15 +8,14 @@ use ledger::Timestamp;
 use crate::disk::Disk;
 use crate::format::{self, Digest, FRAME_BYTES, FrameHead, FrameKind, Header, Trailer};
 use crate::store::Verified;
-use crate::{Error, Generation, Pace, ROW_BYTES_MAX, SnapshotWriter, Summary, reader};
+use crate::{
+    Error, Generation, Pace, ROW_BYTES_MAX, SnapshotWriter, Summary,
+    reader::{self, Reading},
+};
 
 /// Payload at which a chunk is written: large enough for BLAKE3 to use its widest vectors, small enough to stay in
 /// the second-level cache.
 const CHUNK_BYTES: usize = 256 * 1024;
-
-/// Bytes after which the file is synced in between. The log shares the disk: its commits wait for what is being written
-/// back, so that is little at a time.
-const SYNC_BYTES: u64 = 1024 * 1024;
 
 /// Reading back costs the disk this much less than writing.
 const READ_SHARE: usize = 4;
@@ -37,7 +36,9 @@ pub(crate) struct FileWriter {
     chunks: u64,
     rows: u64,
     bytes: u64,
-    synced_bytes: u64,
+    /// Up to here the kernel writes the file to disk, and from `begun_from` on it may not be done with that.
+    begun_to: u64,
+    begun_from: u64,
     state: State,
     pace: Option<Pace>,
 }
@@ -77,7 +78,8 @@ impl FileWriter {
             chunks: 0,
             rows: 0,
             bytes: bytes.len() as u64,
-            synced_bytes: 0,
+            begun_to: 0,
+            begun_from: 0,
             state: State::Open,
             pace: None,
         })
@@ -98,9 +100,11 @@ impl FileWriter {
         let written = self.chunk.len();
         self.chunk.truncate(FRAME_BYTES);
         self.chunk_rows = 0;
-        if self.bytes - self.synced_bytes >= SYNC_BYTES {
-            self.disk.sync(&self.file, &self.temporary)?;
-            self.synced_bytes = self.bytes;
+        // The log shares the disk, and its commits wait for what is being written: that is little at a time. A sync would
+        // have the file system commit its own journal as well.
+        if self.bytes - self.begun_to >= spread::STEP_BYTES {
+            self.disk.begin_writeback(&self.file, &self.temporary, self.begun_from, self.bytes)?;
+            self.begun_from = std::mem::replace(&mut self.begun_to, self.bytes);
         }
         if let Some(pace) = &mut self.pace {
             pace(written);
@@ -135,7 +139,7 @@ impl FileWriter {
         self.disk.sync(&self.file, &self.temporary)?;
         // Before the rename, so that a file under its final name was read back, whenever the process ends.
         let (mut read_bytes, mut pace) = (0, self.pace.take());
-        let read = reader::scan(&self.temporary, self.header.id, |_, row| {
+        let read = reader::scan(&self.temporary, self.header.id, Reading::BesideTheLog, |_, row| {
             read_bytes += row.len();
             if let Some(pace) = pace.as_mut().filter(|_| read_bytes >= CHUNK_BYTES) {
                 pace(std::mem::take(&mut read_bytes) / READ_SHARE);

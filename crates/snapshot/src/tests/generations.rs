@@ -229,10 +229,11 @@ fn golden_file_of_version_1() {
 
     std::fs::write(&files(directory.path())[0], golden).expect("it is written");
     let mut rows = Vec::new();
-    let scanned = crate::reader::scan(&files(directory.path())[0], 1, |_, row| {
-        rows.push(row.to_vec());
-        Ok(())
-    });
+    let scanned =
+        crate::reader::scan(&files(directory.path())[0], 1, crate::reader::Reading::Alone, |_, row| {
+            rows.push(row.to_vec());
+            Ok(())
+        });
     assert_eq!(scanned.expect("it is read"), written);
     assert_eq!(rows, [&b"first row"[..], b"second"]);
 }

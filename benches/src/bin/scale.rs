@@ -108,14 +108,17 @@ async fn run(
         let rate = rate.unwrap_or(closed.per_second() / 2.0);
         let calm = load(3).open(rate, window).await;
         let (snapshot, snapshot_seconds, under) = snapshot_under_load(&load(4), rate, window).await?;
+        // For as long as the snapshot took: what happens once in some seconds is in both or in neither.
+        let beside = load(6).open(rate, Duration::from_secs_f64(under.seconds)).await;
         let gauges = engine.gauges();
         // What the next start has to replay: all that followed the begin of the snapshot, and more of it.
         let behind = load(5).closed(CLIENTS, window).await.latency.len();
-        line["payments_to_replay"] = json!(under.latency.len() + behind);
+        line["payments_to_replay"] = json!(under.latency.len() + beside.latency.len() + behind);
         line["closed"] = figures(&closed);
         line["rate"] = json!(rate);
         line["open"] = figures(&calm);
         line["open_with_snapshot"] = figures(&under);
+        line["open_as_long"] = figures(&beside);
         line["snapshot_seconds"] = json!(snapshot_seconds);
         line["snapshot_bytes"] = json!(snapshot);
         line["keys_in_memory"] = json!(gauges.keys_in_memory);

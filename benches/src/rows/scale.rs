@@ -101,8 +101,8 @@ fn latency(few: &Value, lots: &Value) -> Result<Row> {
 }
 
 fn snapshot(lots: &Value) -> Result<Row> {
-    let ratio = figure(lots, "/open_with_snapshot/p99")? / figure(lots, "/open/p99")?;
-    let longer = figure(lots, "/open_with_snapshot/max")? - figure(lots, "/open/max")?;
+    let ratio = figure(lots, "/open_with_snapshot/p99")? / figure(lots, "/open_as_long/p99")?;
+    let longer = figure(lots, "/open_with_snapshot/max")? - figure(lots, "/open_as_long/max")?;
     Ok(Row {
         name: format!(
             "the same while a snapshot is taken ({:.0} MB)",
@@ -113,11 +113,15 @@ fn snapshot(lots: &Value) -> Result<Row> {
             figure(lots, "/open_with_snapshot/p99")?,
             figure(lots, "/open_with_snapshot/max")?
         ),
-        compared: format!("without: longest {:.0} ms", figure(lots, "/open/max")?),
+        compared: format!(
+            "without, for as long: p99 {:.2} ms, longest {:.0} ms",
+            figure(lots, "/open_as_long/p99")?,
+            figure(lots, "/open_as_long/max")?
+        ),
         ratio: Some(ratio),
         target: format!("≤ {SNAPSHOT_P99_TARGET}, longest + {SNAPSHOT_MAX_MILLIS_TARGET} ms"),
         met: Some(ratio <= SNAPSHOT_P99_TARGET && longer <= SNAPSHOT_MAX_MILLIS_TARGET),
-        details: json!({ "seconds": lots["snapshot_seconds"], "with": lots["open_with_snapshot"] }),
+        details: json!({ "seconds": lots["snapshot_seconds"], "with": lots["open_with_snapshot"], "without": lots["open_as_long"] }),
     })
 }
 

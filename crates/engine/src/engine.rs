@@ -23,7 +23,7 @@ use wal::Log;
 
 use crate::{
     admission::{Admission, AgentMeter, Permit},
-    batch,
+    background, batch,
     clock::{Clock, Entropy},
     commit,
     delivered::Delivered,
@@ -50,6 +50,9 @@ use crate::{
     wallet::{Asked, Command, preview},
     webhook::PublishedWebhooks,
 };
+
+/// Whoever pays has the core when both want it.
+const SNAPSHOT_NICENESS: i32 = 10;
 
 /// One partition's ledger: recovered, running, and asked through this handle. Cheap to clone.
 #[derive(Clone)]
@@ -319,10 +322,13 @@ impl Engine {
         let _one_at_a_time = self.0.snapshotting.lock().await;
         let inner = self.0.clone();
         let runtime = tokio::runtime::Handle::current();
-        let taking = tokio::task::spawn_blocking(move || {
-            snapshots::take(&inner.shared, &inner.directory, &*inner.snapshots, &runtime)
+        let (sender, taken) = oneshot::channel();
+        background::start("snapshot", SNAPSHOT_NICENESS, move || {
+            let taken = snapshots::take(&inner.shared, &inner.directory, &*inner.snapshots, &runtime);
+            // Nobody may be waiting any more; the generation is there all the same.
+            let _ = sender.send(taken);
         });
-        taking.await.map_err(|_| SnapshotError::Stopping)?
+        taken.await.map_err(|_| SnapshotError::Stopping)?
     }
 
     /// Stops admission, lets what is under way finish, takes a last snapshot and closes the log.

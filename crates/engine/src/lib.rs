@@ -12,6 +12,7 @@
 )]
 
 mod admission;
+mod background;
 mod batch;
 mod budget;
 mod claim;

@@ -14,8 +14,9 @@ use crate::{
 };
 
 /// Payload at which a chunk is written: large enough for BLAKE3 to use its widest vectors, small enough to stay in
-/// the second-level cache.
-const CHUNK_BYTES: usize = 256 * 1024;
+/// the second-level cache. The log shares processor and disk: what waits for a chunk to be made, or written, waits a
+/// fraction of a millisecond.
+const CHUNK_BYTES: usize = 128 * 1024;
 
 /// Reading back costs the disk this much less than writing.
 const READ_SHARE: usize = 4;
@@ -100,12 +101,9 @@ impl FileWriter {
         let written = self.chunk.len();
         self.chunk.truncate(FRAME_BYTES);
         self.chunk_rows = 0;
-        // The log shares the disk, and its commits wait for what is being written: that is little at a time. A sync would
-        // have the file system commit its own journal as well.
-        if self.bytes - self.begun_to >= spread::STEP_BYTES {
-            self.disk.begin_writeback(&self.file, &self.temporary, self.begun_from, self.bytes)?;
-            self.begun_from = std::mem::replace(&mut self.begun_to, self.bytes);
-        }
+        // No sync before the last: it would have the file system commit its own journal as well.
+        self.disk.begin_writeback(&self.file, &self.temporary, self.begun_from, self.bytes)?;
+        self.begun_from = std::mem::replace(&mut self.begun_to, self.bytes);
         if let Some(pace) = &mut self.pace {
             pace(written);
         }

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{GatherError, Keys};
-use crate::{directory, shared::Shared};
+use crate::{background, directory, shared::Shared};
 
 /// How often it looks when nobody asks. Runs are dropped with this delay.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -38,8 +38,7 @@ impl Spiller {
             let keys = keys.clone();
             move || run(&shared, &keys, &directory)
         };
-        let thread = std::thread::Builder::new().name("keys".into()).spawn(run);
-        Some(Self { keys, thread: thread.expect("a thread can be started") })
+        Some(Self { keys, thread: background::start("keys", NICENESS, run) })
     }
 
     /// Ends the thread after the step it is at and gives the directory free. Blocks.
@@ -55,10 +54,6 @@ impl Spiller {
 }
 
 fn run(shared: &Weak<Shared>, keys: &Keys, directory: &directory::Handle) {
-    // On Linux niceness belongs to a thread although POSIX gives it to the process.
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::warn!(%error, NICENESS, "idempotency keys are moved to disk at normal priority");
-    }
     while keys.wait(PAUSE) {
         let Some(shared) = shared.upgrade() else { return };
         if let Err(error) = tend(&shared, directory) {

@@ -121,7 +121,11 @@ fn snapshot(lots: &Value) -> Result<Row> {
         ratio: Some(ratio),
         target: format!("≤ {SNAPSHOT_P99_TARGET}, longest + {SNAPSHOT_MAX_MILLIS_TARGET} ms"),
         met: Some(ratio <= SNAPSHOT_P99_TARGET && longer <= SNAPSHOT_MAX_MILLIS_TARGET),
-        details: json!({ "seconds": lots["snapshot_seconds"], "with": lots["open_with_snapshot"], "without": lots["open_as_long"] }),
+        details: json!({
+            "seconds": lots["snapshot_seconds"],
+            "with": lots["open_with_snapshot"],
+            "without": lots["open_as_long"],
+        }),
     })
 }
 

@@ -322,13 +322,13 @@ impl Engine {
         let _one_at_a_time = self.0.snapshotting.lock().await;
         let inner = self.0.clone();
         let runtime = tokio::runtime::Handle::current();
-        let (sender, taken) = oneshot::channel();
-        background::start("snapshot", SNAPSHOT_NICENESS, move || {
-            let taken = snapshots::take(&inner.shared, &inner.directory, &*inner.snapshots, &runtime);
-            // Nobody may be waiting any more; the generation is there all the same.
-            let _ = sender.send(taken);
+        let take = move || snapshots::take(&inner.shared, &inner.directory, &*inner.snapshots, &runtime);
+        // The runtime waits for the thread when it ends, and whoever hears of the snapshot finds that it let go of the engine.
+        let taking = tokio::task::spawn_blocking(move || {
+            let thread = background::start("snapshot", SNAPSHOT_NICENESS, take);
+            thread.map_err(SnapshotError::Thread)?.join().map_err(|_| SnapshotError::Stopping)?
         });
-        taken.await.map_err(|_| SnapshotError::Stopping)?
+        taking.await.map_err(|_| SnapshotError::Stopping)?
     }
 
     /// Stops admission, lets what is under way finish, takes a last snapshot and closes the log.

@@ -19,6 +19,8 @@ use crate::{directory, shared::Shared, status::Phase, wallet::RowFacts};
 pub enum SnapshotError {
     #[error("the snapshot cannot be written")]
     Store(#[from] snapshot::Error),
+    #[error("no thread can be started for it")]
+    Thread(#[source] std::io::Error),
     #[error("the log failed while the snapshot waited for it")]
     LogFailed,
     #[error("the engine is shutting down")]

@@ -38,7 +38,8 @@ impl Spiller {
             let keys = keys.clone();
             move || run(&shared, &keys, &directory)
         };
-        Some(Self { keys, thread: background::start("keys", NICENESS, run) })
+        let thread = background::start("keys", NICENESS, run);
+        Some(Self { keys, thread: thread.expect("a thread can be started") })
     }
 
     /// Ends the thread after the step it is at and gives the directory free. Blocks.

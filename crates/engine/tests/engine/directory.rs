@@ -1,6 +1,6 @@
 //! Agents, keys and wallets: what authentication sees is what is durable, before and after every end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use engine::{OpenWallet, Refusal};
 use ledger::{AgentId, Currency, Denial, Key, KeyId, Timestamp, WalletId, WalletStatus};
@@ -176,7 +176,9 @@ fn nobody_learns_of_agents_and_wallets_of_others() {
 fn a_crash_leaves_no_half_of_an_agent() {
     let disk = FaultyStorage::new();
     let gate = GatedStorage::new(Arc::new(disk.clone()));
-    let setup = Setup::new(gate.clone());
+    // What waits at the gate is the record, and no watermark before it.
+    let setup =
+        Setup::new(gate.clone()).tuned(|options| options.wal.watermark_after = Duration::from_secs(3_600));
     let node = setup.start();
     let alice = alice(&node);
     let shut = gate.shut();

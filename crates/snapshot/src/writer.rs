@@ -37,9 +37,8 @@ pub(crate) struct FileWriter {
     chunks: u64,
     rows: u64,
     bytes: u64,
-    /// Up to here the kernel writes the file to disk, and from `begun_from` on it may not be done with that.
-    begun_to: u64,
-    begun_from: u64,
+    /// Where the chunk before the open one begins: the kernel may not be done with writing it to disk.
+    written_from: u64,
     state: State,
     pace: Option<Pace>,
 }
@@ -79,8 +78,7 @@ impl FileWriter {
             chunks: 0,
             rows: 0,
             bytes: bytes.len() as u64,
-            begun_to: 0,
-            begun_from: 0,
+            written_from: 0,
             state: State::Open,
             pace: None,
         })
@@ -95,6 +93,7 @@ impl FileWriter {
         self.chunk[..FRAME_BYTES].copy_from_slice(&head.bytes());
         self.disk.write(&mut self.file, &self.temporary, &self.chunk)?;
         self.chain = head.digest();
+        let before = std::mem::replace(&mut self.written_from, self.bytes);
         self.bytes += self.chunk.len() as u64;
         self.chunks += 1;
         self.rows += u64::from(self.chunk_rows);
@@ -102,8 +101,7 @@ impl FileWriter {
         self.chunk.truncate(FRAME_BYTES);
         self.chunk_rows = 0;
         // No sync before the last: it would have the file system commit its own journal as well.
-        self.disk.begin_writeback(&self.file, &self.temporary, self.begun_from, self.bytes)?;
-        self.begun_from = std::mem::replace(&mut self.begun_to, self.bytes);
+        self.disk.begin_writeback(&self.file, &self.temporary, before, self.bytes)?;
         if let Some(pace) = &mut self.pace {
             pace(written);
         }

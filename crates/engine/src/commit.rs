@@ -82,8 +82,9 @@ fn deliver(
         }
         companion.release();
     }
-    if let Some(count) = requesters.ends_batch() {
-        shared.wal.gather_to(count.div_ceil(3));
+    if let Some(round) = requesters.ends_batch() {
+        shared.wal.gather_to(round.count.div_ceil(3));
+        shared.rush.judge(round);
     }
 }
 

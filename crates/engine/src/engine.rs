@@ -38,6 +38,7 @@ use crate::{
     refusal::Refusal,
     registry::{Handed, WalletFacts},
     release::{Decided, Delivery, Parked, Reply, Seat, Undelivered},
+    rush::Rush,
     service::Services,
     shared::Shared,
     snapshots::{self, SnapshotError},
@@ -142,6 +143,7 @@ impl Engine {
         let wal = log.start(move |event| drop(events.send(event)))?;
         let time =
             Timekeeper::start(clock.clone(), rebuilt.outages, options.clock_jump_max, options.outage_max);
+        let admission = Admission::new(options.in_flight_max, options.in_flight_per_agent_max);
         let shared = Arc::new(Shared {
             rules: options.rules.clone(),
             registry: rebuilt.registry,
@@ -158,7 +160,8 @@ impl Engine {
             keys: Arc::new(keys),
             totals: Mutex::new(rebuilt.totals),
             delivered,
-            admission: Admission::new(options.in_flight_max, options.in_flight_per_agent_max),
+            rush: Rush::new(admission.clone()),
+            admission,
             sealer: IdSealer::new(&options.id_key),
             clock,
             entropy,
@@ -211,6 +214,11 @@ impl Engine {
     /// The settings that were given at start.
     pub fn options(&self) -> &Options {
         &self.0.shared.options
+    }
+
+    /// Whether requests come so densely that it pays to look for them instead of sleeping.
+    pub fn rush(&self) -> Rush {
+        self.0.shared.rush.clone()
     }
 
     /// Figures for the metrics exporter. Costs a walk over the shards' lengths.

@@ -40,6 +40,8 @@ pub(crate) struct Process {
     pub environment: Environment,
     /// Threads of the asynchronous runtime; 0 = one per core.
     pub worker_threads: usize,
+    /// Whether one or two workers look for requests instead of sleeping while these come in a rush.
+    pub poll_in_rush: bool,
     pub drain_seconds: u64,
     /// Soft limit of open files asked for at start; the hard limit is the most that can be had.
     pub open_files: u64,
@@ -251,6 +253,7 @@ impl Default for Process {
         Process {
             environment: Environment::Development,
             worker_threads: 0,
+            poll_in_rush: true,
             drain_seconds: 10,
             open_files: 65_536,
         }

@@ -6,6 +6,7 @@
 //! because only a restart can tell what is durable.
 
 mod announce;
+mod polling;
 mod signals;
 
 use crate::commands::keys::KeyLine;
@@ -83,6 +84,9 @@ async fn serve(
         }
     };
     telemetry.attach(engine.clone());
+    if config.process.poll_in_rush {
+        polling::start(&engine);
+    }
     let webhooks = node::start_webhooks(config, owned, &engine).await?;
     gateway.attach(engine.clone(), token_keys, webhooks.clone());
     control::serve(&owned.dir, errands(config, owned, &engine, &gateway))?;

@@ -21,6 +21,7 @@ mod model;
 mod payments;
 mod policies;
 mod refunds;
+mod rush;
 mod services;
 mod shutdown;
 mod snapshots;

@@ -1,0 +1,67 @@
+//! Whether requests come in a rush: batch after batch of the log releases so many requesters that the next request is a
+//! matter of microseconds, and whoever serves them does better to look for it than to sleep until it wakes him.
+//!
+//! The commit stream judges by whole rounds of batches ([`crate::requesters`]): a queue behind a moment's stall is no rush.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+use tokio::sync::watch;
+
+use crate::{admission::Admission, requesters::Round};
+
+/// A batch of a rush releases as many, on average. At half of what two cores can do, batches of single payments hold about
+/// ten.
+const PER_BATCH: usize = 16;
+/// Looks in a row that find no request under way before a rush is over: some milliseconds.
+const LOOKS_IN_VAIN: u32 = 1_000;
+
+/// A view of the engine's load, for whoever runs its tasks.
+#[derive(Clone)]
+pub struct Rush {
+    is_on: Arc<watch::Sender<bool>>,
+    /// Whether the last round was dense.
+    was_dense: Arc<AtomicBool>,
+    in_vain: Arc<AtomicU32>,
+    admission: Arc<Admission>,
+}
+
+impl Rush {
+    pub(crate) fn new(admission: Arc<Admission>) -> Self {
+        Self {
+            is_on: Arc::new(watch::Sender::new(false)),
+            was_dense: Arc::default(),
+            in_vain: Arc::default(),
+            admission,
+        }
+    }
+
+    /// Begins with the second of two rounds that are dense, and ends with the first that is not.
+    pub(crate) fn judge(&self, round: Round) {
+        let is_dense = round.per_batch() >= PER_BATCH;
+        let was_dense = self.was_dense.swap(is_dense, Ordering::Relaxed);
+        self.set(was_dense && is_dense);
+    }
+
+    /// Returns once requests come in a rush.
+    pub async fn begins(&self) {
+        self.is_on.subscribe().wait_for(|is_on| *is_on).await.expect("its sender is held here");
+    }
+
+    /// Whether they still do, to be asked at each look for the next. When nobody asks any more, no batch would tell: looks
+    /// in vain are counted.
+    pub fn lasts(&self) -> bool {
+        if self.admission.in_flight() > 0 {
+            self.in_vain.store(0, Ordering::Relaxed);
+        } else if self.in_vain.fetch_add(1, Ordering::Relaxed) >= LOOKS_IN_VAIN {
+            self.set(false);
+        }
+        *self.is_on.borrow()
+    }
+
+    fn set(&self, is_on: bool) {
+        self.is_on.send_if_modified(|was| std::mem::replace(was, is_on) != is_on);
+    }
+}

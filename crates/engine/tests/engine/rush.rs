@@ -1,0 +1,84 @@
+//! A rush is seen when it comes, is over when nobody asks any more, and a few who ask in turns are none.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use ledger::WalletId;
+use tokio::task::JoinHandle;
+use wal::testing::MemoryStorage;
+
+use crate::harness::{Node, PATIENCE, Party, Setup, eventually, fund, pay};
+
+/// Batches wait for as many as they should hold, however slow the machine is.
+fn node() -> Node {
+    let setup = Setup::new(MemoryStorage::new()).tuned(|options| {
+        options.wal.gather_per_record = Duration::from_millis(5);
+        options.wal.gather_max = Duration::from_millis(5);
+    });
+    setup.start()
+}
+
+/// Pays again and again until it is told to stop, or has paid as often as it should; says how often it paid.
+fn payer(node: &Node, party: &Party, payee: WalletId, most: u32, stop: &Arc<AtomicBool>) -> JoinHandle<u32> {
+    let (engine, party, stop) = (node.engine.clone(), party.clone(), stop.clone());
+    node.spawn(async move {
+        let mut paid = 0;
+        while paid < most && !stop.load(Ordering::Relaxed) {
+            engine.pay(&party.caller, pay(&party, payee, "0.01")).await.expect("paid");
+            paid += 1;
+        }
+        paid
+    })
+}
+
+fn funded(node: &Node, name: &str) -> Party {
+    let party = node.party(name);
+    node.run(node.engine.fund(&party.caller, fund(&party, "10000"))).expect("funded");
+    party
+}
+
+#[test]
+fn many_who_ask_again_and_again_are_a_rush_until_they_stop() {
+    let node = node();
+    let payee = node.party("payee");
+    let payers: Vec<_> = (0..16).map(|index| funded(&node, &format!("payer {index}"))).collect();
+    let rush = node.engine.rush();
+    for _ in 0..2 {
+        eventually("nobody asks", || !rush.lasts());
+        let stop = Arc::new(AtomicBool::new(false));
+        let paying: Vec<_> =
+            (0..128).map(|index| payer(&node, &payers[index % 16], payee.wallet, u32::MAX, &stop)).collect();
+        let seen = node.run(async { tokio::time::timeout(PATIENCE, rush.begins()).await });
+        stop.store(true, Ordering::Relaxed);
+        seen.expect("a rush is seen");
+        for task in paying {
+            assert!(node.run(task).expect("no panic") > 0);
+        }
+    }
+    eventually("it is over", || !rush.lasts());
+    node.shutdown();
+}
+
+#[test]
+fn a_few_who_ask_in_turns_are_none() {
+    let node = node();
+    let payee = node.party("payee");
+    let (party, stop) = (funded(&node, "payer"), Arc::new(AtomicBool::new(false)));
+    let rush = node.engine.rush();
+    let begins = node.spawn({
+        let rush = rush.clone();
+        async move { rush.begins().await }
+    });
+    let paying: Vec<_> = (0..8).map(|_| payer(&node, &party, payee.wallet, 50, &stop)).collect();
+    for task in paying {
+        assert_eq!(node.run(task).expect("no panic"), 50);
+    }
+    assert!(!begins.is_finished(), "400 payments by 8, and no rush");
+    begins.abort();
+    node.shutdown();
+}

@@ -3,18 +3,23 @@
 //!
 //! The commit stream judges by whole rounds of batches ([`crate::requesters`]): a queue behind a moment's stall is no rush.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use tokio::sync::watch;
 
 use crate::{admission::Admission, requesters::Round};
 
-/// A batch of a rush releases as many, on average. At half of what two cores can do, batches of single payments hold about
-/// ten.
-const PER_BATCH: usize = 16;
+/// A batch of a rush releases this part of all who ask, on average. With fewer, most are outside with their answers, as in
+/// an open loop at half of what the node can do, and polling would take from those who work.
+const SHARE: usize = 6;
+/// At least so many, and not more than so many, whatever the share.
+const PER_BATCH: RangeInclusive<usize> = 16..=64;
 /// Looks in a row that find no request under way before a rush is over: some milliseconds.
 const LOOKS_IN_VAIN: u32 = 1_000;
 
@@ -40,7 +45,7 @@ impl Rush {
 
     /// Begins with the second of two rounds that are dense, and ends with the first that is not.
     pub(crate) fn judge(&self, round: Round) {
-        let is_dense = round.per_batch() >= PER_BATCH;
+        let is_dense = round.per_batch() >= (round.count / SHARE).clamp(*PER_BATCH.start(), *PER_BATCH.end());
         let was_dense = self.was_dense.swap(is_dense, Ordering::Relaxed);
         self.set(was_dense && is_dense);
     }

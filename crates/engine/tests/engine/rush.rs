@@ -57,7 +57,8 @@ fn many_who_ask_again_and_again_are_a_rush_until_they_stop() {
         stop.store(true, Ordering::Relaxed);
         seen.expect("a rush is seen");
         for task in paying {
-            assert!(node.run(task).expect("no panic") > 0);
+            // A rush can be seen before all of them have had a turn.
+            node.run(task).expect("no panic");
         }
     }
     eventually("it is over", || !rush.lasts());

@@ -143,7 +143,6 @@ impl Engine {
         let wal = log.start(move |event| drop(events.send(event)))?;
         let time =
             Timekeeper::start(clock.clone(), rebuilt.outages, options.clock_jump_max, options.outage_max);
-        let admission = Admission::new(options.in_flight_max, options.in_flight_per_agent_max);
         let shared = Arc::new(Shared {
             rules: options.rules.clone(),
             registry: rebuilt.registry,
@@ -160,8 +159,8 @@ impl Engine {
             keys: Arc::new(keys),
             totals: Mutex::new(rebuilt.totals),
             delivered,
-            rush: Rush::new(admission.clone()),
-            admission,
+            admission: Admission::new(options.in_flight_max, options.in_flight_per_agent_max),
+            rush: Rush::default(),
             sealer: IdSealer::new(&options.id_key),
             clock,
             entropy,

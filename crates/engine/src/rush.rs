@@ -13,40 +13,32 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{admission::Admission, requesters::Round};
+use crate::requesters::Round;
 
 /// A batch of a rush releases this part of all who ask, on average. With fewer, most are outside with their answers, as in
 /// an open loop at half of what the node can do, and polling would take from those who work.
 const SHARE: usize = 6;
 /// At least so many, and not more than so many, whatever the share.
 const PER_BATCH: RangeInclusive<usize> = 16..=64;
-/// Looks in a row that find no request under way before a rush is over: some milliseconds.
-const LOOKS_IN_VAIN: u32 = 1_000;
+/// Looks within one round before a rush is over: some tens of milliseconds of nothing else. Rounds take ten.
+const LOOKS_MAX: u32 = 20_000;
 
 /// A view of the engine's load, for whoever runs its tasks.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Rush {
     is_on: Arc<watch::Sender<bool>>,
     /// Whether the last round was dense.
     was_dense: Arc<AtomicBool>,
-    in_vain: Arc<AtomicU32>,
-    admission: Arc<Admission>,
+    /// Looks since then.
+    looks: Arc<AtomicU32>,
 }
 
 impl Rush {
-    pub(crate) fn new(admission: Arc<Admission>) -> Self {
-        Self {
-            is_on: Arc::new(watch::Sender::new(false)),
-            was_dense: Arc::default(),
-            in_vain: Arc::default(),
-            admission,
-        }
-    }
-
     /// Begins with the second of two rounds that are dense, and ends with the first that is not.
     pub(crate) fn judge(&self, round: Round) {
         let is_dense = round.per_batch() >= (round.count / SHARE).clamp(*PER_BATCH.start(), *PER_BATCH.end());
         let was_dense = self.was_dense.swap(is_dense, Ordering::Relaxed);
+        self.looks.store(0, Ordering::Relaxed);
         self.set(was_dense && is_dense);
     }
 
@@ -55,12 +47,10 @@ impl Rush {
         self.is_on.subscribe().wait_for(|is_on| *is_on).await.expect("its sender is held here");
     }
 
-    /// Whether they still do, to be asked at each look for the next. When nobody asks any more, no batch would tell: looks
-    /// in vain are counted.
+    /// Whether they still do, to be asked at each look for the next. When nobody asks any more, or the disk is stuck, no
+    /// round would end it: looks are counted.
     pub fn lasts(&self) -> bool {
-        if self.admission.in_flight() > 0 {
-            self.in_vain.store(0, Ordering::Relaxed);
-        } else if self.in_vain.fetch_add(1, Ordering::Relaxed) >= LOOKS_IN_VAIN {
+        if self.looks.fetch_add(1, Ordering::Relaxed) >= LOOKS_MAX {
             self.set(false);
         }
         *self.is_on.borrow()

@@ -8,15 +8,16 @@ use std::{
     time::Duration,
 };
 
+use engine::Rush;
 use ledger::WalletId;
 use tokio::task::JoinHandle;
-use wal::testing::MemoryStorage;
+use wal::{Storage, testing::MemoryStorage};
 
-use crate::harness::{Node, PATIENCE, Party, Setup, eventually, fund, pay};
+use crate::harness::{GatedStorage, Node, PATIENCE, Party, Setup, fund, pay};
 
 /// Batches wait for as many as they should hold, however slow the machine is.
-fn node() -> Node {
-    let setup = Setup::new(MemoryStorage::new()).tuned(|options| {
+fn node(disk: impl Storage) -> Node {
+    let setup = Setup::new(disk).tuned(|options| {
         options.wal.gather_per_record = Duration::from_millis(5);
         options.wal.gather_max = Duration::from_millis(5);
     });
@@ -36,6 +37,11 @@ fn payer(node: &Node, party: &Party, payee: WalletId, most: u32, stop: &Arc<Atom
     })
 }
 
+/// Looks as often as a worker would that finds nothing.
+fn is_over(rush: &Rush) -> bool {
+    (0..100_000).any(|_| !rush.lasts())
+}
+
 fn funded(node: &Node, name: &str) -> Party {
     let party = node.party(name);
     node.run(node.engine.fund(&party.caller, fund(&party, "10000"))).expect("funded");
@@ -44,12 +50,12 @@ fn funded(node: &Node, name: &str) -> Party {
 
 #[test]
 fn many_who_ask_again_and_again_are_a_rush_until_they_stop() {
-    let node = node();
+    let node = node(MemoryStorage::new());
     let payee = node.party("payee");
     let payers: Vec<_> = (0..16).map(|index| funded(&node, &format!("payer {index}"))).collect();
     let rush = node.engine.rush();
     for _ in 0..2 {
-        eventually("nobody asks", || !rush.lasts());
+        assert!(is_over(&rush), "nobody asks");
         let stop = Arc::new(AtomicBool::new(false));
         let paying: Vec<_> =
             (0..128).map(|index| payer(&node, &payers[index % 16], payee.wallet, u32::MAX, &stop)).collect();
@@ -61,13 +67,32 @@ fn many_who_ask_again_and_again_are_a_rush_until_they_stop() {
             node.run(task).expect("no panic");
         }
     }
-    eventually("it is over", || !rush.lasts());
+    assert!(is_over(&rush), "nobody asks any more");
+    node.shutdown();
+}
+
+#[test]
+fn a_stuck_disk_ends_it() {
+    let disk = GatedStorage::new(Arc::new(MemoryStorage::new()));
+    let node = node(disk.clone());
+    let (payee, party) = (node.party("payee"), funded(&node, "payer"));
+    let (rush, stop) = (node.engine.rush(), Arc::new(AtomicBool::new(false)));
+    let paying: Vec<_> = (0..128).map(|_| payer(&node, &party, payee.wallet, u32::MAX, &stop)).collect();
+    node.run(async { tokio::time::timeout(PATIENCE, rush.begins()).await }).expect("a rush is seen");
+    let shut = disk.shut();
+    assert!(is_over(&rush), "nothing moves");
+    assert!(node.engine.gauges().in_flight > 0, "all still wait");
+    stop.store(true, Ordering::Relaxed);
+    shut.open();
+    for task in paying {
+        node.run(task).expect("no panic");
+    }
     node.shutdown();
 }
 
 #[test]
 fn a_few_who_ask_in_turns_are_none() {
-    let node = node();
+    let node = node(MemoryStorage::new());
     let payee = node.party("payee");
     let (party, stop) = (funded(&node, "payer"), Arc::new(AtomicBool::new(false)));
     let rush = node.engine.rush();

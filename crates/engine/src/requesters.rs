@@ -36,7 +36,7 @@ pub(crate) struct Round {
     /// Requesters who took part.
     pub(crate) count: usize,
     /// How often one of them was released.
-    pub(crate) releases: usize,
+    releases: usize,
 }
 
 impl Round {

@@ -25,38 +25,41 @@ const LOOKS_MAX: u32 = 20_000;
 
 /// A view of the engine's load, for whoever runs its tasks.
 #[derive(Clone, Default)]
-pub struct Rush {
-    is_on: Arc<watch::Sender<bool>>,
+pub struct Rush(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    is_on: watch::Sender<bool>,
     /// Whether the last round was dense.
-    was_dense: Arc<AtomicBool>,
+    was_dense: AtomicBool,
     /// Looks since then.
-    looks: Arc<AtomicU32>,
+    looks: AtomicU32,
 }
 
 impl Rush {
     /// Begins with the second of two rounds that are dense, and ends with the first that is not.
     pub(crate) fn judge(&self, round: Round) {
         let is_dense = round.per_batch() >= (round.count / SHARE).clamp(*PER_BATCH.start(), *PER_BATCH.end());
-        let was_dense = self.was_dense.swap(is_dense, Ordering::Relaxed);
-        self.looks.store(0, Ordering::Relaxed);
+        let was_dense = self.0.was_dense.swap(is_dense, Ordering::Relaxed);
+        self.0.looks.store(0, Ordering::Relaxed);
         self.set(was_dense && is_dense);
     }
 
     /// Returns once requests come in a rush.
     pub async fn begins(&self) {
-        self.is_on.subscribe().wait_for(|is_on| *is_on).await.expect("its sender is held here");
+        self.0.is_on.subscribe().wait_for(|is_on| *is_on).await.expect("its sender is held here");
     }
 
     /// Whether they still do, to be asked at each look for the next. When nobody asks any more, or the disk is stuck, no
     /// round would end it: looks are counted.
     pub fn lasts(&self) -> bool {
-        if self.looks.fetch_add(1, Ordering::Relaxed) >= LOOKS_MAX {
+        if self.0.looks.fetch_add(1, Ordering::Relaxed) >= LOOKS_MAX {
             self.set(false);
         }
-        *self.is_on.borrow()
+        *self.0.is_on.borrow()
     }
 
     fn set(&self, is_on: bool) {
-        self.is_on.send_if_modified(|was| std::mem::replace(was, is_on) != is_on);
+        self.0.is_on.send_if_modified(|was| std::mem::replace(was, is_on) != is_on);
     }
 }

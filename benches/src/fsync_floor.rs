@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 
 const BLOCK_BYTES: usize = 4096;
-const FILE_BYTES: u64 = 16 * 1024 * 1024;
+pub(crate) const FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Latencies of many writes, each synced, one after the other.
 pub struct FsyncFloor {
@@ -39,9 +39,7 @@ impl FsyncFloor {
 
 /// Writes and syncs for `length` in a temporary file in `dir`.
 pub fn measure(dir: &Path, length: Duration) -> Result<FsyncFloor> {
-    let file =
-        tempfile::tempfile_in(dir).with_context(|| format!("a temporary file in {}", dir.display()))?;
-    fill_with_zeros(&file)?;
+    let file = zeroed_file(dir)?;
     let block = [0xa5_u8; BLOCK_BYTES];
     let mut latency = Histogram::new_with_bounds(1_000, 100_000_000_000, 3)?;
     let mut offset = 0;
@@ -57,14 +55,17 @@ pub fn measure(dir: &Path, length: Duration) -> Result<FsyncFloor> {
     Ok(FsyncFloor { latency, per_second })
 }
 
-/// Really written, not only allocated: a sync into an unwritten extent also commits the file system's journal.
-fn fill_with_zeros(file: &File) -> Result<()> {
+/// A temporary file of [`FILE_BYTES`] zeros, really written and not only allocated: a sync into an unwritten extent also
+/// commits the file system's journal.
+pub(crate) fn zeroed_file(dir: &Path) -> Result<File> {
+    let file =
+        tempfile::tempfile_in(dir).with_context(|| format!("a temporary file in {}", dir.display()))?;
     let zeros = vec![0_u8; 1024 * 1024];
     for offset in (0..FILE_BYTES).step_by(zeros.len()) {
         file.write_all_at(&zeros, offset)?;
     }
     file.sync_all()?;
-    Ok(())
+    Ok(file)
 }
 
 #[cfg(test)]

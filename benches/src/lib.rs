@@ -10,6 +10,7 @@
 //! noisy machine: rounds alternate between node and floor, medians are compared, and the spread is printed.
 
 pub mod fsync_floor;
+pub mod group_commit;
 pub mod machine;
 pub mod report;
 pub mod rows;

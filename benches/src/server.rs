@@ -48,6 +48,13 @@ impl Server {
         Server::spawn("floor", command, work_dir.join("floor.log"))
     }
 
+    /// The floor that also keeps each body, synced, in a file in `work_dir` before it answers.
+    pub fn durable_floor(program: &Path, work_dir: &Path, body_bytes: usize) -> Result<Server> {
+        let mut command = Command::new(program);
+        command.arg("--body-bytes").arg(body_bytes.to_string()).arg("--durable").arg(work_dir);
+        Server::spawn("durable floor", command, work_dir.join("durable-floor.log"))
+    }
+
     /// The node on `data_dir`, ready to take payments.
     pub fn node(program: &Path, data_dir: &Path) -> Result<Server> {
         Server::node_with(program, data_dir, &[])

@@ -42,7 +42,10 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     sync.add(&after.latency)?;
     let ratio = at(&node.latency, 0.99) / at(&sync, 0.99);
     Ok(vec![Row {
-        name: format!("latency of a payment at {}/s (half of the top rate), open loop", grouped(at_half.rate)),
+        name: format!(
+            "latency of a payment at {}/s (half of the top rate), open loop",
+            grouped(at_half.rate)
+        ),
         measured: format!("{}, max {:.1} ms", quantiles(&node.latency), at(&node.latency, 1.0)),
         compared: format!(
             "4 KiB write + fdatasync: {}; at the same rate bare hyper: {}, bare hyper with a sync for each answer: {}",

@@ -12,10 +12,7 @@ pub(crate) fn start<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     Builder::new().name(name.to_owned()).spawn(move || {
-        // On Linux niceness belongs to a thread although POSIX gives it to the process.
-        if let Err(error) = rustix::process::setpriority_process(None, niceness) {
-            tracing::warn!(%error, niceness, name, "this thread works at normal priority");
-        }
+        spread::lower_priority(niceness);
         work()
     })
 }

@@ -5,6 +5,7 @@ mod wallets;
 
 use std::{
     future::poll_fn,
+    num::NonZeroU64,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     task::Poll,
@@ -18,6 +19,7 @@ use ledger::{
 };
 use parking_lot::Mutex;
 use snapshot::{Generation, SnapshotStore};
+use spread::Rate;
 use tokio::sync::{mpsc, oneshot};
 use wal::Log;
 
@@ -161,6 +163,7 @@ impl Engine {
             delivered,
             admission: Admission::new(options.in_flight_max, options.in_flight_per_agent_max),
             rush: Rush::default(),
+            snapshot_rate: Arc::new(Rate::new(NonZeroU64::new(options.snapshot_bytes_per_second))),
             sealer: IdSealer::new(&options.id_key),
             clock,
             entropy,
@@ -345,6 +348,8 @@ impl Engine {
     pub async fn shutdown(&self, deadline: Duration) -> Result<Generation, ShutdownError> {
         let shared = &self.0.shared;
         shared.status.set_stopping();
+        // Nobody waits for the disk any more but whoever waits for the end.
+        shared.snapshot_rate.set(None);
         let drained = tokio::time::timeout(deadline, async {
             while shared.admission.in_flight() > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;

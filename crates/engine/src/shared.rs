@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ledger::{DisputeId, IdSealer, PaymentId, Position, RecordAddress, Rules, SealedKind, TokenId};
 use parking_lot::Mutex;
+use spread::Rate;
 use wal::Wal;
 
 use crate::{
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) delivered: Arc<Delivered>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) rush: Rush,
+    /// What a snapshot may write per second.
+    pub(crate) snapshot_rate: Arc<Rate>,
     pub(crate) sealer: IdSealer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,

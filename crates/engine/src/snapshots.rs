@@ -2,17 +2,14 @@
 //! carry theirs, and replay starts at what the commit stream had delivered when the snapshot began, so a mixture of
 //! moments leads to one state.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use journal::{RowRef, Scratch};
 use ledger::{Amount, Currency, Position, WalletId};
 use snapshot::{Generation, SnapshotStore, SnapshotWriter, Summary};
 use tokio::{runtime::Handle as Runtime, sync::oneshot};
 
-use crate::{directory, shared::Shared, status::Phase, wallet::RowFacts};
+use crate::{directory, shared::Shared, wallet::RowFacts};
 
 /// Why a snapshot was not taken. The log holds everything, so this costs time at the next start and nothing else.
 #[derive(Debug, thiserror::Error)]
@@ -26,9 +23,6 @@ pub enum SnapshotError {
     #[error("the engine is shutting down")]
     Stopping,
 }
-
-/// Longest sleep of a snapshot that is ahead of its rate.
-const NAP_MAX: Duration = Duration::from_millis(100);
 
 /// Owners asked at a time; bounds the rows held in memory.
 const ASKED_AT_ONCE: usize = 512;
@@ -49,7 +43,7 @@ pub(crate) fn take(
     let totals = shared.totals.lock().clone();
     assert!(totals.end >= start, "totals are posted before the delivered position moves");
     let mut writer = store.begin(shared.options.partition, start.get())?;
-    writer.set_pace(pace(shared));
+    writer.set_rate(Arc::clone(&shared.snapshot_rate));
     let mut taking = Taking { writer, tally: Tally::default() };
 
     let in_use = shared.registry.rows(|bytes, facts| taking.wallet(bytes, facts))?;
@@ -105,22 +99,6 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.tokens.release();
     }
-}
-
-/// Sleeps for as long as a snapshot is ahead of its rate.
-fn pace(shared: &Arc<Shared>) -> snapshot::Pace {
-    let shared = Arc::clone(shared);
-    let (begun, mut bytes) = (Instant::now(), 0_u64);
-    Box::new(move |written| {
-        bytes += written as u64;
-        let per_second = shared.options.snapshot_bytes_per_second;
-        let Some(due_millis) = (bytes * 1_000).checked_div(per_second) else { return };
-        let ahead = || Duration::from_millis(due_millis).saturating_sub(begun.elapsed());
-        // Short sleeps, so that a shutdown is noticed.
-        while shared.status.phase() != Phase::Stopping && !ahead().is_zero() {
-            std::thread::sleep(ahead().min(NAP_MAX));
-        }
-    })
 }
 
 struct Taking {

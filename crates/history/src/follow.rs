@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use wal::{Lsn, ReadError, Tail, TailBatch};
 
-use crate::{Batch, Error, History, priority};
+use crate::{Batch, Error, History};
 
 /// Records after which a batch is made visible although the log has more: readers wait for whole batches, and what is
 /// gathered for one stays in the processor's cache.
@@ -29,7 +29,7 @@ const LINGER_BYTES_MAX: u64 = 256 << 10;
 /// An error leaves the index as it was after the last batch, readable and behind; run may be called again with a new
 /// tail. When the index itself turned out to be damaged, it is rebuilt at the next start.
 pub fn run(history: Arc<History>, mut tail: Tail, stop: &AtomicBool) -> Result<(), Error> {
-    priority::lower(history.options.niceness);
+    spread::lower_priority(history.options.niceness);
     let mut sealer = Sealer::default();
     let followed = follow(&history, &mut tail, stop, &mut sealer);
     // The node ends: what is still to be written is not spread over time.

@@ -9,7 +9,7 @@ use wal::{ReadError, Reader};
 use crate::directory::Directory;
 use crate::table::{FjallTable, Table};
 use crate::watermark::{Unreadable, Watermark, digest};
-use crate::{Error, Options, priority, priority::Pace};
+use crate::{Error, Options, priority::Pace};
 
 /// What opening gives: the table and how far it is.
 pub(crate) struct Opened {
@@ -102,7 +102,7 @@ fn open_table(directory: &Directory, options: &Options, pace: &Arc<Pace>) -> Res
     directory.begin_opening()?;
     let opened = thread::scope(|scope| {
         let opener = scope.spawn(|| {
-            priority::lower(options.niceness);
+            spread::lower_priority(options.niceness);
             FjallTable::open(&directory.database(), options, pace)
         });
         opener.join()

@@ -28,8 +28,11 @@ pub use error::Error;
 pub use store::FileStore;
 pub use tally::Tally;
 
+use std::sync::Arc;
+
 use journal::Row;
 use ledger::{Amount, Currency, Timestamp};
+use spread::Rate;
 
 /// Longest row in bytes. Far above any honest owner; it keeps lengths in 32 bits.
 pub const ROW_BYTES_MAX: usize = 1 << 30;
@@ -104,17 +107,13 @@ pub trait SnapshotStore: Send + Sync + 'static {
     fn retain(&self, keep: usize) -> Result<(), Error>;
 }
 
-/// Told of bytes that were written; may sleep.
-pub type Pace = Box<dyn FnMut(usize) + Send>;
-
 /// A generation being written.
 pub trait SnapshotWriter: Send {
     /// Appends one row, as encoded by `journal::encode_row`.
     fn put(&mut self, row_bytes: &[u8]) -> Result<(), Error>;
 
-    /// Has `pace` called with the bytes of every chunk that was written, and with a quarter of them when they are read
-    /// back, which costs the disk less. It may sleep: a snapshot shares the disk with the log.
-    fn set_pace(&mut self, pace: Pace);
+    /// From now on writes so many bytes per second at most, and reads four times as many back, which costs the disk less.
+    fn set_rate(&mut self, rate: Arc<Rate>);
 
     /// Makes the generation durable, proves it by re-reading, and only then gives it its name.
     ///

@@ -2,24 +2,31 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ledger::Timestamp;
+use spread::{Rate, Spread};
 
 use crate::disk::Disk;
 use crate::format::{self, Digest, FRAME_BYTES, FrameHead, FrameKind, Header, Trailer};
 use crate::store::Verified;
 use crate::{
-    Error, Generation, Pace, ROW_BYTES_MAX, SnapshotWriter, Summary,
+    Error, Generation, ROW_BYTES_MAX, SnapshotWriter, Summary,
     reader::{self, Reading},
 };
 
 /// Payload at which a chunk is written: large enough for BLAKE3 to use its widest vectors, small enough to stay in
 /// the second-level cache. The log shares processor and disk: what waits for a chunk to be made, or written, waits a
 /// fraction of a millisecond.
-const CHUNK_BYTES: usize = 128 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
 
 /// Reading back costs the disk this much less than writing.
 const READ_SHARE: usize = 4;
+
+/// Without a bound until a rate is set.
+fn spread(rate: Arc<Rate>) -> Spread {
+    Spread::in_steps(CHUNK_BYTES as u64, rate)
+}
 
 /// A generation under its temporary name.
 pub(crate) struct FileWriter {
@@ -40,7 +47,7 @@ pub(crate) struct FileWriter {
     /// Where the chunk before the open one begins: the kernel may not be done with writing it to disk.
     written_from: u64,
     state: State,
-    pace: Option<Pace>,
+    spread: Spread,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -80,7 +87,7 @@ impl FileWriter {
             bytes: bytes.len() as u64,
             written_from: 0,
             state: State::Open,
-            pace: None,
+            spread: spread(Arc::default()),
         })
     }
 
@@ -102,10 +109,15 @@ impl FileWriter {
         self.chunk_rows = 0;
         // No sync before the last: it would have the file system commit its own journal as well.
         self.disk.begin_writeback(&self.file, &self.temporary, before, self.bytes)?;
-        if let Some(pace) = &mut self.pace {
-            pace(written);
-        }
+        self.moved(written);
         Ok(())
+    }
+
+    /// Counts bytes for the disk, and rests when it is time to.
+    fn moved(&mut self, bytes: usize) {
+        if self.spread.wrote(bytes) {
+            self.spread.rest();
+        }
     }
 
     fn write_trailer(&mut self, summary: Summary, created_at: Timestamp) -> Result<Generation, Error> {
@@ -134,11 +146,12 @@ impl FileWriter {
         let written = self.write_trailer(summary, created_at)?;
         self.disk.sync(&self.file, &self.temporary)?;
         // Before the rename, so that a file under its final name was read back, whenever the process ends.
-        let (mut read_bytes, mut pace) = (0, self.pace.take());
-        let read = reader::scan(&self.temporary, self.header.id, Reading::BesideTheLog, |_, row| {
+        let mut read_bytes = 0;
+        let temporary = self.temporary.clone();
+        let read = reader::scan(&temporary, self.header.id, Reading::BesideTheLog, |_, row| {
             read_bytes += row.len();
-            if let Some(pace) = pace.as_mut().filter(|_| read_bytes >= CHUNK_BYTES) {
-                pace(std::mem::take(&mut read_bytes) / READ_SHARE);
+            if read_bytes >= CHUNK_BYTES {
+                self.moved(std::mem::take(&mut read_bytes) / READ_SHARE);
             }
             Ok(())
         })?;
@@ -154,8 +167,8 @@ impl FileWriter {
 }
 
 impl SnapshotWriter for FileWriter {
-    fn set_pace(&mut self, pace: Pace) {
-        self.pace = Some(pace);
+    fn set_rate(&mut self, rate: Arc<Rate>) {
+        self.spread = spread(rate);
     }
 
     fn put(&mut self, row_bytes: &[u8]) -> Result<(), Error> {

@@ -1,17 +1,19 @@
-//! Large writes and removals, spread over time: snapshots, the index and keys share a disk with the log.
+//! What works beside payments gives way to them: snapshots, the index and keys share disk and processors with the log.
 //!
 //! A file that is written at the speed of memory and synced when it is whole keeps the disk for as long as it takes to
 //! write it: 0.2 seconds for 64 MiB here, and each commit of the log waits. So a writer counts its bytes with a
-//! [`Spread`]; after every [`STEP_BYTES`] it has the kernel begin to write them ([`begin_writeback`]) and rests for as long
+//! [`Spread`]; after every [step](STEP_BYTES) it has the kernel begin to write them ([`begin_writeback`]) and rests for as long
 //! as it is ahead of its [`Rate`].
 //!
-//! Removing such a file is spread too ([`remove()`]).
+//! Removing such a file is spread too ([`remove()`]). A thread that does nothing else [lowers its priority](lower_priority).
 //!
 //! Owner of state: each writer its own count; whoever knows how urgent the writing is sets the rate, also meanwhile.
 //! Non-goals: durability. Who needs a file durable syncs it.
 
+mod priority;
 mod remove;
 
+pub use priority::lower_priority;
 pub use remove::{Doomed, reading, remove};
 
 use std::fs::File;
@@ -24,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, fadvise};
 
-/// Bytes between two rests. Few enough that a commit does not wait for them noticeably: two milliseconds of a disk that
+/// Bytes between two rests, unless a writer has a measure of its own. Few enough that a commit does not wait for them noticeably: two milliseconds of a disk that
 /// writes 250 MB/s.
 pub const STEP_BYTES: u64 = 512 << 10;
 
@@ -36,9 +38,13 @@ const NAP_MAX: Duration = Duration::from_millis(10);
 pub struct Rate(AtomicU64);
 
 impl Rate {
+    pub fn new(bytes_per_second: Option<NonZeroU64>) -> Rate {
+        Rate(AtomicU64::new(number(bytes_per_second)))
+    }
+
     /// From now on; `None` bounds nothing.
     pub fn set(&self, bytes_per_second: Option<NonZeroU64>) {
-        self.0.store(bytes_per_second.map_or(0, NonZeroU64::get), Ordering::Relaxed);
+        self.0.store(number(bytes_per_second), Ordering::Relaxed);
     }
 
     /// How long `bytes` take at least.
@@ -48,10 +54,16 @@ impl Rate {
     }
 }
 
+/// As it is stored: zero is no bound.
+fn number(bytes_per_second: Option<NonZeroU64>) -> u64 {
+    bytes_per_second.map_or(0, NonZeroU64::get)
+}
+
 /// One writer's count.
 #[derive(Debug)]
 pub struct Spread {
     rate: Arc<Rate>,
+    step_bytes: u64,
     /// Since the last rest.
     bytes: u64,
     since: Instant,
@@ -59,13 +71,18 @@ pub struct Spread {
 
 impl Spread {
     pub fn new(rate: Arc<Rate>) -> Spread {
-        Spread { rate, bytes: 0, since: Instant::now() }
+        Spread::in_steps(STEP_BYTES, rate)
+    }
+
+    /// With so many bytes between two rests.
+    pub fn in_steps(step_bytes: u64, rate: Arc<Rate>) -> Spread {
+        Spread { rate, step_bytes, bytes: 0, since: Instant::now() }
     }
 
     /// Counts bytes that were written. True when it is time to have them written to disk, and to [`Self::rest`].
     pub fn wrote(&mut self, bytes: usize) -> bool {
         self.bytes += bytes as u64;
-        self.bytes >= STEP_BYTES
+        self.bytes >= self.step_bytes
     }
 
     /// Sleeps until what was counted since the last rest has taken as long as it may.
@@ -110,6 +127,8 @@ mod tests {
         assert!(!spread.wrote(half) && !spread.wrote(half - 1) && spread.wrote(1));
         spread.rest();
         assert!(!spread.wrote(half) && spread.wrote(half));
+        let mut spread = Spread::in_steps(10, Arc::default());
+        assert!(!spread.wrote(9) && spread.wrote(1));
     }
 
     #[test]

@@ -25,8 +25,7 @@ const NICENESS: i32 = 19;
 
 pub(crate) fn start(inner: Arc<Inner>, store: Arc<Store>, runtime: Handle) -> Result<JoinHandle<()>, Error> {
     let run = move || {
-        // Niceness belongs to a thread on Linux. Without it deliveries only compete with payments more than they should.
-        let _ = rustix::process::setpriority_process(None, NICENESS);
+        spread::lower_priority(NICENESS);
         if let Err(error) = follow(&inner, &store, &runtime) {
             inner.failed(&error);
         }

@@ -1,7 +1,7 @@
 //! One stage of the measurements of scale; prints one line of JSON. See `benches::scale`.
 //!
-//! `scale make --dir DIR --wallets N`, then `scale run …` as often as wanted, which leaves the log as a crash would;
-//! `scale keys --dir DIR --keys N`.
+//! `scale make --dir DIR --wallets N`, then `scale open …` and `scale run …` as often as wanted, which leave the log as a
+//! crash would; `scale keys --dir DIR --keys N`.
 
 #![expect(clippy::print_stdout, reason = "the figures are the output of this program")]
 
@@ -13,6 +13,7 @@ use benches::scale::load::{Load, Outcome};
 use benches::scale::{keys, made, resident_bytes, start};
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -47,6 +48,18 @@ enum Stage {
         #[arg(long)]
         keys_in_memory: Option<u64>,
     },
+    /// Starts on it and measures nothing but payments at a rate.
+    Open {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        wallets: u64,
+        #[arg(long, default_value_t = 8.0)]
+        seconds: f64,
+        /// Payments per second.
+        #[arg(long)]
+        rate: f64,
+    },
     /// Keeps so many idempotency keys on disk.
     Keys {
         #[arg(long)]
@@ -61,6 +74,7 @@ enum Stage {
 /// Memory counts once freed pages are back with the system.
 const SETTLED_AFTER: Duration = Duration::from_secs(4);
 const CLIENTS: u64 = 64;
+const WARM_UP: Duration = Duration::from_secs(2);
 
 fn main() -> Result<()> {
     let line = match Arguments::parse().stage {
@@ -70,15 +84,28 @@ fn main() -> Result<()> {
             json!({ "stage": "make", "wallets": wallets, "seconds": begun.elapsed().as_secs_f64() })
         }
         Stage::Run { dir, wallets, seconds, rate, keys_in_memory } => {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            runtime.block_on(run(&dir, wallets, seconds, rate, keys_in_memory))?
+            runtime()?.block_on(run(&dir, wallets, seconds, rate, keys_in_memory))?
+        }
+        Stage::Open { dir, wallets, seconds, rate } => {
+            runtime()?.block_on(open(&dir, wallets, seconds, rate))?
         }
         Stage::Keys { dir, keys, per_second } => keys::fill(&dir, keys, per_second)?,
     };
     println!("{line}");
     // As a crash would: no last snapshot, so that the next start replays the log.
     std::process::exit(0);
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+async fn open(dir: &Path, wallets: u64, seconds: f64, rate: f64) -> Result<Value> {
+    let engine = start(dir, None).await.context("the engine does not start")?;
+    let load = Load::after_start(engine, wallets);
+    load.seeded(1).open(rate, WARM_UP).await;
+    let open = load.seeded(2).open(rate, Duration::from_secs_f64(seconds)).await;
+    Ok(json!({ "stage": "open", "wallets": wallets, "rate": rate, "open": figures(&open) }))
 }
 
 async fn run(
@@ -100,19 +127,17 @@ async fn run(
     });
     if seconds > 0.0 {
         let window = Duration::from_secs_f64(seconds);
-        // Another seed after every start: keys that were used would be answered again instead of paid.
-        let salt = engine.gauges().appended_lsn << 3;
-        let load = |seed: u64| Load { engine: engine.clone(), wallets, seed: seed ^ salt };
-        load(1).closed(CLIENTS, window / 4).await;
-        let closed = load(2).closed(CLIENTS, window).await;
+        let load = Load::after_start(engine.clone(), wallets);
+        load.seeded(1).closed(CLIENTS, window / 4).await;
+        let closed = load.seeded(2).closed(CLIENTS, window).await;
         let rate = rate.unwrap_or(closed.per_second() / 2.0);
-        let calm = load(3).open(rate, window).await;
-        let (snapshot, snapshot_seconds, under) = snapshot_under_load(&load(4), rate, window).await?;
+        let calm = load.seeded(3).open(rate, window).await;
+        let (snapshot, snapshot_seconds, under) = snapshot_under_load(&load.seeded(4), rate, window).await?;
         // For as long as the snapshot took: what happens once in some seconds is in both or in neither.
-        let beside = load(6).open(rate, Duration::from_secs_f64(under.seconds)).await;
+        let beside = load.seeded(6).open(rate, Duration::from_secs_f64(under.seconds)).await;
         let gauges = engine.gauges();
         // What the next start has to replay: all that followed the begin of the snapshot, and more of it.
-        let behind = load(5).closed(CLIENTS, window).await.latency.len();
+        let behind = load.seeded(5).closed(CLIENTS, window).await.latency.len();
         line["payments_to_replay"] = json!(under.latency.len() + beside.latency.len() + behind);
         line["closed"] = figures(&closed);
         line["rate"] = json!(rate);

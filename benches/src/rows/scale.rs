@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Settings, program};
 use crate::report::Row;
-use crate::summary::grouped;
+use crate::summary::{Summary, grouped};
 
 const FEW_WALLETS: u64 = 10_000;
 const BYTES_PER_WALLET_TARGET: f64 = 250.0;
@@ -38,13 +38,21 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
         stage(&scale, "make", &dir, &["--wallets", &wallets.to_string()])?;
     }
     let seconds = settings.window.as_secs_f64();
+    let open = |wallets: u64| {
+        let dir = work.path().join(wallets.to_string());
+        let (wallets, seconds) = (wallets.to_string(), seconds.to_string());
+        stage(&scale, "open", &dir, &["--wallets", &wallets, "--seconds", &seconds, "--rate", RATE])
+    };
+    let rounds = (0..settings.rounds).map(|_| Ok((open(FEW_WALLETS)?, open(many)?)));
+    let rounds = rounds.collect::<Result<Vec<_>>>()?;
     let (few, lots) = (run(FEW_WALLETS, seconds)?, run(many, seconds)?);
-    let (few_again, lots_again) = (run(FEW_WALLETS, 0.0)?, run(many, 0.0)?);
+    let again = (0..settings.rounds).map(|_| run(FEW_WALLETS, 0.0)).collect::<Result<Vec<_>>>()?;
+    let lots_again = run(many, 0.0)?;
     let keys = stage(&scale, "keys", &work.path().join("keys"), &["--keys", &keys.to_string()])?;
     Ok(vec![
         memory(&few, &lots)?,
-        restart(&few, &few_again, &lots, &lots_again)?,
-        latency(&few, &lots)?,
+        restart(&few, &again, &lots, &lots_again)?,
+        latency(&rounds)?,
         snapshot(&lots)?,
         kept(&keys)?,
     ])
@@ -68,9 +76,10 @@ fn memory(few: &Value, lots: &Value) -> Result<Row> {
 }
 
 /// The few wallets show what the replay costs: a start without anything to replay is next to nothing there.
-fn restart(few: &Value, few_again: &Value, lots: &Value, lots_again: &Value) -> Result<Row> {
+fn restart(few: &Value, few_again: &[Value], lots: &Value, lots_again: &Value) -> Result<Row> {
     let payments = figure(few, "/payments_to_replay")?;
-    let replayed = payments / (figure(few_again, "/start_seconds")? - figure(few, "/start_seconds")?);
+    let starts = summary(few_again.iter().map(|again| figure(again, "/start_seconds")))?;
+    let replayed = payments / (starts.median() - figure(few, "/start_seconds")?);
     Ok(Row {
         name: format!("restart after a crash, {} wallets", grouped(figure(lots, "/wallets")?)),
         measured: format!(
@@ -87,16 +96,22 @@ fn restart(few: &Value, few_again: &Value, lots: &Value, lots_again: &Value) -> 
     })
 }
 
-fn latency(few: &Value, lots: &Value) -> Result<Row> {
-    let ratio = figure(lots, "/open/p99")? / figure(few, "/open/p99")?;
+fn latency(rounds: &[(Value, Value)]) -> Result<Row> {
+    let few = summary(rounds.iter().map(|(few, _)| figure(few, "/open/p99")))?;
+    let lots = summary(rounds.iter().map(|(_, lots)| figure(lots, "/open/p99")))?;
+    let ratio = lots.median() / few.median();
+    let millis = |of: &Summary| format!("{:.2} ms ({:.2}–{:.2})", of.median(), of.min(), of.max());
     Ok(Row {
-        name: format!("p99 at {RATE}/s, {} wallets, engine", grouped(figure(lots, "/wallets")?)),
-        measured: format!("{:.2} ms", figure(lots, "/open/p99")?),
-        compared: format!("with {FEW_WALLETS}: {:.2} ms", figure(few, "/open/p99")?),
+        name: format!("p99 at {RATE}/s, {} wallets, engine", grouped(figure(&rounds[0].1, "/wallets")?)),
+        measured: millis(&lots),
+        compared: format!("with {FEW_WALLETS}: {}", millis(&few)),
         ratio: Some(ratio),
         target: format!("≤ {P99_RATIO_TARGET}"),
         met: Some(ratio <= P99_RATIO_TARGET),
-        details: json!({ "few": few["open"], "lots": lots["open"] }),
+        details: rounds
+            .iter()
+            .map(|(few, lots)| json!({ "few": few["open"], "lots": lots["open"] }))
+            .collect(),
     })
 }
 
@@ -159,6 +174,10 @@ fn stage(program: &Path, name: &str, dir: &Path, arguments: &[&str]) -> Result<V
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "`scale {name}` ended with {}: {stdout}{stderr}", output.status);
     serde_json::from_str(&stdout).with_context(|| format!("not a line of JSON: {stdout}"))
+}
+
+fn summary(rounds: impl Iterator<Item = Result<f64>>) -> Result<Summary> {
+    Ok(Summary::new(rounds.collect::<Result<_>>()?))
 }
 
 fn figure(line: &Value, pointer: &str) -> Result<f64> {

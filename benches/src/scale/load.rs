@@ -44,6 +44,18 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Load {
+    /// For an engine that was just started: with other keys than after the starts before it, which would be answered again
+    /// instead of paid.
+    pub fn after_start(engine: Engine, wallets: u64) -> Load {
+        let seed = engine.gauges().appended_lsn << 3;
+        Load { engine, wallets, seed }
+    }
+
+    /// The same with other pairs and keys.
+    pub fn seeded(&self, seed: u64) -> Load {
+        Load { seed: self.seed ^ seed, ..self.clone() }
+    }
+
     /// `clients` of whom each pays again as soon as it is answered.
     pub async fn closed(&self, clients: u64, window: Duration) -> Outcome {
         let stop = Arc::new(AtomicBool::new(false));

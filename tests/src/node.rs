@@ -191,6 +191,10 @@ impl Node {
         format!("http://{}", self.address)
     }
 
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn data(&self) -> &DataDir {
         &self.builder.data
     }

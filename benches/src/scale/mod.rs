@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use engine::{Engine, KeyOptions, Options, StartError, Status};
 use ledger::Amount;
+use rustix::thread::disable_transparent_huge_pages;
 
 use crate::machine::field;
 use crate::system::{SystemClock, SystemEntropy};
@@ -31,7 +32,10 @@ pub async fn start(dir: &Path, keys_in_memory: Option<u64>) -> Result<Engine, St
     let in_memory_max = keys_in_memory.unwrap_or(options.keys.in_memory_max);
     options.keys = KeyOptions { directory: Some(dir.join("keys")), in_memory_max, ..options.keys };
     let (clock, entropy) = (Arc::new(SystemClock::default()), Arc::new(SystemEntropy));
-    Engine::start(options, storage, snapshots, None, clock, entropy, Status::new()).await
+    let engine = Engine::start(options, storage, snapshots, None, clock, entropy, Status::new()).await?;
+    // As a node does once it serves.
+    disable_transparent_huge_pages(true).expect("Linux has huge pages and can do without them");
+    Ok(engine)
 }
 
 /// Resident memory of this process and the most it ever was, in bytes.

@@ -32,6 +32,15 @@ fn a_second_node_on_the_same_directory_is_refused() {
     assert_eq!(account.balance(&node).raw(&["available"]), "94.98");
 }
 
+/// A huge page is handed out as one long stall of the payment that needs it.
+#[test]
+fn a_node_that_serves_gets_memory_in_small_pages() {
+    let node = Node::start();
+    let status = fs::read_to_string(format!("/proc/{}/status", node.process_id())).expect("it runs");
+    let huge = status.lines().find_map(|line| line.strip_prefix("THP_enabled:")).map(str::trim);
+    assert_eq!(huge, Some("0"), "{status}");
+}
+
 #[test]
 fn sigterm_under_load_drains_takes_a_snapshot_and_loses_nothing() {
     let seed = fastrand::u64(..);

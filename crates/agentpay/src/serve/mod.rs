@@ -6,6 +6,7 @@
 //! because only a restart can tell what is durable.
 
 mod announce;
+mod pages;
 mod polling;
 mod signals;
 
@@ -84,6 +85,7 @@ async fn serve(
         }
     };
     telemetry.attach(engine.clone());
+    pages::small_from_now_on();
     if config.process.poll_in_rush {
         polling::start(&engine);
     }

@@ -15,7 +15,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("history", &["spread", "ledger", "journal", "wal"]),
     ("idempotency", &["spread", "ledger"]),
     ("engine", &["spread", "ledger", "journal", "wal", "snapshot", "history", "idempotency"]),
-    ("webhooks", &["engine", "ledger"]),
+    ("webhooks", &["engine", "ledger", "spread"]),
     ("api", &["engine", "ledger", "webhooks"]),
     ("agentpay", &["api", "engine", "webhooks", "ledger", "journal", "wal", "snapshot", "history"]),
     ("testkit", &["ledger", "journal"]),

@@ -48,7 +48,7 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
         ),
         measured: format!("{}, max {:.1} ms", quantiles(&node.latency), at(&node.latency, 1.0)),
         compared: format!(
-            "4 KiB write + fdatasync: {}; at the same rate bare hyper: {}, bare hyper with a sync for each answer: {}",
+            "4 KiB write + fdatasync: {}; at the same rate bare hyper: {}, with a sync before each answer: {}",
             quantiles(&sync),
             quantiles(&bare.latency),
             quantiles(&durable.latency),

@@ -1,4 +1,5 @@
-//! One durable payment per request, closed loop, against bare hyper under the same requests.
+//! One durable payment per request, closed loop, against bare hyper under the same requests, without and with a sync
+//! before each answer.
 
 use anyhow::Result;
 use loadtest::{Payer, Payments, Plan, Target, run};
@@ -16,17 +17,19 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     let bed = Bed::start(settings)?;
     let payers = bed.populate()?;
     let body_bytes = answer_bytes(bed.target(), &payers, settings.seed)?;
-    let floor = Server::floor(&program(settings, "floor")?, &settings.work_dir, body_bytes)?;
+    let program = program(settings, "floor")?;
+    let floor = Server::floor(&program, &settings.work_dir, body_bytes)?;
+    let durable = Server::durable_floor(&program, &settings.work_dir, body_bytes)?;
     let mut rows = Vec::new();
     for connections in [64, 256] {
         let mut series = Series { settings, payers: &payers, connections, round: 0 };
-        let mut of_floor = Vec::new();
-        let mut of_node = Vec::new();
+        let mut rounds = Rounds::default();
         for _ in 0..settings.rounds {
-            of_floor.push(series.round(&floor.target)?);
-            of_node.push(series.round(bed.target())?);
+            rounds.of_floor.push(series.round(&floor.target)?);
+            rounds.of_node.push(series.round(bed.target())?);
+            rounds.of_durable.push(series.round(&durable.target)?);
         }
-        rows.push(row(connections, body_bytes, &of_node, &of_floor));
+        rows.push(row(connections, body_bytes, &rounds));
     }
     bed.node.stop()?;
     Ok(rows)
@@ -38,6 +41,15 @@ struct Series<'a> {
     payers: &'a [Payer],
     connections: usize,
     round: u64,
+}
+
+/// What alternates.
+#[derive(Default)]
+struct Rounds {
+    of_node: Vec<Round>,
+    of_floor: Vec<Round>,
+    /// The floor that syncs.
+    of_durable: Vec<Round>,
 }
 
 /// Figures of one round.
@@ -65,11 +77,12 @@ impl Series<'_> {
     }
 }
 
-fn row(connections: usize, body_bytes: usize, of_node: &[Round], of_floor: &[Round]) -> Row {
+fn row(connections: usize, body_bytes: usize, rounds: &Rounds) -> Row {
+    let Rounds { of_node, of_floor, of_durable } = rounds;
     let rate = |rounds: &[Round]| Summary::new(rounds.iter().map(|round| round.per_second).collect());
     let middle =
         |rounds: &[Round], pick: fn(&Round) -> f64| Summary::new(rounds.iter().map(pick).collect()).median();
-    let (node, floor) = (rate(of_node), rate(of_floor));
+    let (node, floor, durable) = (rate(of_node), rate(of_floor), rate(of_durable));
     let p50 = middle(of_node, |round| round.p50_millis);
     let p99 = middle(of_node, |round| round.p99_millis);
     let ratio = node.median() / floor.median();
@@ -85,10 +98,17 @@ fn row(connections: usize, body_bytes: usize, of_node: &[Round], of_floor: &[Rou
     Row {
         name: format!("`POST /v1/payments`, durable, {connections} connections"),
         measured: format!("{}, p50 {p50:.2} ms, p99 {p99:.2} ms", node.per_second()),
-        compared: format!("bare hyper, constant {body_bytes}-byte answer: {}", floor.per_second()),
+        compared: format!(
+            "bare hyper, constant {body_bytes}-byte answer: {}; with a sync before each answer: {}",
+            floor.per_second(),
+            durable.per_second(),
+        ),
         ratio: Some(ratio),
         target: format!("ratio ≥ {RATIO_TARGET}"),
         met: Some(ratio >= RATIO_TARGET),
-        details: json!({ "node": details(of_node), "floor": details(of_floor), "body_bytes": body_bytes }),
+        details: json!({
+            "node": details(of_node), "floor": details(of_floor), "durable_floor": details(of_durable),
+            "body_bytes": body_bytes,
+        }),
     }
 }

@@ -1,7 +1,8 @@
 //! Measurements of the whole node, always beside what limits it on the same machine in the same run.
 //!
 //! Role: the parts of the binary `bench` (the table of `cargo xtask bench`) and of the small programs it starts:
-//! `floor` (bare hyper, also with a sync before each answer), `fsync_floor` (one write and sync), `actor_ceiling` (ractor alone).
+//! `floor` (bare hyper, also with a sync before each answer), `fsync_floor` (one write and sync), `actor_ceiling` (ractor
+//! alone).
 //!
 //! Invariant: a figure is only printed if every request of its run was answered as hoped; a run with errors fails the
 //! row instead of looking fast.

@@ -2,6 +2,7 @@
 //! beside few, and the memory of very many idempotency keys. Not part of a usual run; with `--long` it takes ten million
 //! wallets and a day of keys, and some 12 GB of disk.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -33,18 +34,26 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
         let arguments = ["--wallets", &wallets, "--seconds", &seconds, "--rate", RATE];
         stage(&scale, "run", &dir, &[&arguments[..], &["--keys-in-memory", KEYS_IN_MEMORY]].concat())
     };
-    for wallets in [FEW_WALLETS, many] {
+    // Anew for each question: what payments leave behind, keys above all, is memory and takes time at a start.
+    let make = |wallets: u64| {
         let dir = work.path().join(wallets.to_string());
-        stage(&scale, "make", &dir, &["--wallets", &wallets.to_string()])?;
-    }
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        stage(&scale, "make", &dir, &["--wallets", &wallets.to_string()])
+    };
     let seconds = settings.window.as_secs_f64();
     let open = |wallets: u64| {
         let dir = work.path().join(wallets.to_string());
         let (wallets, seconds) = (wallets.to_string(), seconds.to_string());
         stage(&scale, "open", &dir, &["--wallets", &wallets, "--seconds", &seconds, "--rate", RATE])
     };
+    make(FEW_WALLETS)?;
+    make(many)?;
     let rounds = (0..settings.rounds).map(|_| Ok((open(FEW_WALLETS)?, open(many)?)));
     let rounds = rounds.collect::<Result<Vec<_>>>()?;
+    make(FEW_WALLETS)?;
+    make(many)?;
     let (few, lots) = (run(FEW_WALLETS, seconds)?, run(many, seconds)?);
     let again = (0..settings.rounds).map(|_| run(FEW_WALLETS, 0.0)).collect::<Result<Vec<_>>>()?;
     let lots_again = run(many, 0.0)?;

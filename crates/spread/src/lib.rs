@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, fadvise};
 
-/// Bytes between two rests, unless a writer has a measure of its own. Few enough that a commit does not wait for them noticeably: two milliseconds of a disk that
-/// writes 250 MB/s.
+/// Bytes between two rests, unless a writer has a measure of its own. Few enough that a commit does not wait for them
+/// noticeably: two milliseconds of a disk that writes 250 MB/s.
 pub const STEP_BYTES: u64 = 512 << 10;
 
 /// A rest is taken in pieces, so that a rate that rises is noticed.

@@ -1,9 +1,14 @@
 //! The end in order: nothing that was admitted is lost, nothing new is taken, and the deadline holds whatever the disk
 //! does.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fs::{self, DirEntry},
+    sync::Arc,
+    time::Duration,
+};
 
 use engine::{Phase, Refusal, ShutdownError};
+use ledger::Currency;
 use wal::testing::{Fault, FaultyStorage, MemoryStorage, On};
 
 use crate::harness::{GatedStorage, PATIENCE, Setup, amount, batch, batch_item, eventually, fund, pay};
@@ -42,6 +47,32 @@ fn what_was_admitted_is_answered_and_nothing_follows() {
     let node = setup.start();
     assert_eq!((node.available(&alice), node.available(&bob)), (amount("89.96"), amount("10")));
     node.shutdown();
+}
+
+/// A snapshot that its rate would make last for days is finished at once.
+#[test]
+fn the_end_does_not_wait_for_the_rate_of_a_snapshot() {
+    const WALLETS: u32 = 3_000;
+    let setup = Setup::new(MemoryStorage::new()).tuned(|options| {
+        options.snapshot_bytes_per_second = 1;
+        options.rules.wallets_per_agent_max = WALLETS + 1;
+    });
+    let node = setup.start();
+    let alice = node.party("alice");
+    for _ in 0..WALLETS {
+        node.another(&alice, Currency::USD);
+    }
+    let engine = node.engine.clone();
+    let taking = node.spawn(async move { engine.snapshot_now().await });
+    let is_resting = |file: DirEntry| file.metadata().is_ok_and(|file| file.len() > 100_000);
+    eventually("the first chunk is written", || {
+        fs::read_dir(setup.snapshots()).expect("there").flatten().any(is_resting)
+    });
+    node.run(node.engine.shutdown(PATIENCE)).expect("in order");
+    let taken = node.run(taking).expect("no panic").expect("a snapshot");
+    assert_eq!(taken.summary.wallets, u64::from(WALLETS) + 1);
+    node.kill();
+    setup.audit();
 }
 
 /// A disk that never answers keeps neither the snapshot nor the closing of the log from giving up in time.

@@ -248,13 +248,12 @@ fn golden_file_of_version_1() {
 /// A writer is held to its rate from below, and a quarter of the time more for reading back.
 #[test]
 fn a_writer_takes_the_time_that_its_bytes_may() {
+    const PER_SECOND: u64 = 4 << 20;
     let directory = directory();
     let store = FileStore::open(directory.path()).expect("it opens");
-    let rate = Arc::new(Rate::default());
-    rate.set(NonZeroU64::new(4 << 20));
     let begun = Instant::now();
     let mut writer = store.begin(0, 5).expect("it begins");
-    writer.set_rate(rate);
+    writer.set_rate(Arc::new(Rate::new(NonZeroU64::new(PER_SECOND))));
     let (mut tally, mut scratch) = (Tally::default(), Scratch::new());
     for row in rows(1, 5_000) {
         encode_row(row.as_ref(), &mut scratch);
@@ -266,5 +265,5 @@ fn a_writer_takes_the_time_that_its_bytes_may() {
     let chunk = CHUNK_BYTES as u64;
     let counted = (written.bytes - chunk) * 9 / 8;
     assert!(written.bytes > 4 * chunk, "several chunks");
-    assert!(begun.elapsed() >= Duration::from_millis(counted * 1_000 / (4 << 20)), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(counted * 1_000 / PER_SECOND), "{:?}", begun.elapsed());
 }

@@ -5,13 +5,13 @@
 
 #![expect(clippy::print_stdout, reason = "the figures are the output of this program")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use benches::scale::load::{Load, Outcome};
 use benches::scale::{keys, made, resident_bytes, start};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -35,13 +35,8 @@ enum Stage {
     },
     /// Starts on it, measures memory and, unless the window is zero, payments and a snapshot under them.
     Run {
-        #[arg(long)]
-        dir: PathBuf,
-        #[arg(long)]
-        wallets: u64,
-        /// Length of each window in seconds.
-        #[arg(long, default_value_t = 8.0)]
-        seconds: f64,
+        #[command(flatten)]
+        on: On,
         /// Payments per second of the open loop [default: half of what the closed loop reached]
         #[arg(long)]
         rate: Option<f64>,
@@ -50,12 +45,8 @@ enum Stage {
     },
     /// Starts on it and measures nothing but payments at a rate.
     Open {
-        #[arg(long)]
-        dir: PathBuf,
-        #[arg(long)]
-        wallets: u64,
-        #[arg(long, default_value_t = 8.0)]
-        seconds: f64,
+        #[command(flatten)]
+        on: On,
         /// Payments per second.
         #[arg(long)]
         rate: f64,
@@ -71,6 +62,18 @@ enum Stage {
     },
 }
 
+/// A state that was made, and for how long it is paid with.
+#[derive(Args)]
+struct On {
+    #[arg(long)]
+    dir: PathBuf,
+    #[arg(long)]
+    wallets: u64,
+    /// Length of each window in seconds.
+    #[arg(long, default_value_t = 8.0)]
+    seconds: f64,
+}
+
 /// Memory counts once freed pages are back with the system.
 const SETTLED_AFTER: Duration = Duration::from_secs(4);
 const CLIENTS: u64 = 64;
@@ -83,12 +86,8 @@ fn main() -> Result<()> {
             made::make(&dir, wallets)?;
             json!({ "stage": "make", "wallets": wallets, "seconds": begun.elapsed().as_secs_f64() })
         }
-        Stage::Run { dir, wallets, seconds, rate, keys_in_memory } => {
-            runtime()?.block_on(run(&dir, wallets, seconds, rate, keys_in_memory))?
-        }
-        Stage::Open { dir, wallets, seconds, rate } => {
-            runtime()?.block_on(open(&dir, wallets, seconds, rate))?
-        }
+        Stage::Run { on, rate, keys_in_memory } => runtime()?.block_on(run(&on, rate, keys_in_memory))?,
+        Stage::Open { on, rate } => runtime()?.block_on(open(&on, rate))?,
         Stage::Keys { dir, keys, per_second } => keys::fill(&dir, keys, per_second)?,
     };
     println!("{line}");
@@ -100,38 +99,31 @@ fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
-async fn open(dir: &Path, wallets: u64, seconds: f64, rate: f64) -> Result<Value> {
-    let engine = start(dir, None).await.context("the engine does not start")?;
-    let load = Load::after_start(engine, wallets);
+async fn open(on: &On, rate: f64) -> Result<Value> {
+    let engine = start(&on.dir, None).await.context("the engine does not start")?;
+    let load = Load::after_start(engine, on.wallets);
     load.seeded(1).open(rate, WARM_UP).await;
-    let open = load.seeded(2).open(rate, Duration::from_secs_f64(seconds)).await;
-    Ok(json!({ "stage": "open", "wallets": wallets, "rate": rate, "open": figures(&open) }))
+    let open = load.seeded(2).open(rate, Duration::from_secs_f64(on.seconds)).await;
+    Ok(json!({ "stage": "open", "wallets": on.wallets, "rate": rate, "open": figures(&open) }))
 }
 
-async fn run(
-    dir: &Path,
-    wallets: u64,
-    seconds: f64,
-    rate: Option<f64>,
-    keys_in_memory: Option<u64>,
-) -> Result<Value> {
+async fn run(on: &On, rate: Option<f64>, keys_in_memory: Option<u64>) -> Result<Value> {
     let empty = resident_bytes().0;
     let begun = Instant::now();
-    let engine = start(dir, keys_in_memory).await.context("the engine does not start")?;
+    let engine = start(&on.dir, keys_in_memory).await.context("the engine does not start")?;
     let start_seconds = begun.elapsed().as_secs_f64();
     tokio::time::sleep(SETTLED_AFTER).await;
     let (resident, most) = resident_bytes();
     let mut line = json!({
-        "stage": "run", "wallets": wallets, "start_seconds": start_seconds, "empty_bytes": empty,
+        "stage": "run", "wallets": on.wallets, "start_seconds": start_seconds, "empty_bytes": empty,
         "resident_bytes": resident, "most_bytes": most, "log_bytes": engine.gauges().durable_lsn,
     });
-    if seconds > 0.0 {
-        let window = Duration::from_secs_f64(seconds);
-        let load = Load::after_start(engine.clone(), wallets);
+    if on.seconds > 0.0 {
+        let window = Duration::from_secs_f64(on.seconds);
+        let load = Load::after_start(engine.clone(), on.wallets);
         load.seeded(1).closed(CLIENTS, window / 4).await;
         let closed = load.seeded(2).closed(CLIENTS, window).await;
         let rate = rate.unwrap_or(closed.per_second() / 2.0);
-        let calm = load.seeded(3).open(rate, window).await;
         let (snapshot, snapshot_seconds, under) = snapshot_under_load(&load.seeded(4), rate, window).await?;
         // For as long as the snapshot took: what happens once in some seconds is in both or in neither.
         let beside = load.seeded(6).open(rate, Duration::from_secs_f64(under.seconds)).await;
@@ -141,7 +133,6 @@ async fn run(
         line["payments_to_replay"] = json!(under.latency.len() + beside.latency.len() + behind);
         line["closed"] = figures(&closed);
         line["rate"] = json!(rate);
-        line["open"] = figures(&calm);
         line["open_with_snapshot"] = figures(&under);
         line["open_as_long"] = figures(&beside);
         line["snapshot_seconds"] = json!(snapshot_seconds);

@@ -28,25 +28,22 @@ pub(super) fn measure(settings: &Settings) -> Result<Vec<Row>> {
     let (many, keys) = if settings.long { (10_000_000, 86_400_000) } else { (1_000_000, 5_000_000) };
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(&settings.work_dir)?;
     let scale = program(settings, "scale")?;
-    let run = |wallets: u64, seconds: f64| {
-        let dir = work.path().join(wallets.to_string());
-        let (wallets, seconds) = (wallets.to_string(), seconds.to_string());
+    let dir_of = |wallets: u64| work.path().join(wallets.to_string());
+    let paid = |name: &str, wallets: u64, seconds: f64, more: &[&str]| {
+        let (dir, wallets, seconds) = (dir_of(wallets), wallets.to_string(), seconds.to_string());
         let arguments = ["--wallets", &wallets, "--seconds", &seconds, "--rate", RATE];
-        stage(&scale, "run", &dir, &[&arguments[..], &["--keys-in-memory", KEYS_IN_MEMORY]].concat())
+        stage(&scale, name, &dir, &[&arguments[..], more].concat())
     };
+    let seconds = settings.window.as_secs_f64();
+    let run = |wallets, seconds| paid("run", wallets, seconds, &["--keys-in-memory", KEYS_IN_MEMORY]);
+    let open = |wallets| paid("open", wallets, seconds, &[]);
     // Anew for each question: what payments leave behind, keys above all, is memory and takes time at a start.
     let make = |wallets: u64| {
-        let dir = work.path().join(wallets.to_string());
+        let dir = dir_of(wallets);
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
         stage(&scale, "make", &dir, &["--wallets", &wallets.to_string()])
-    };
-    let seconds = settings.window.as_secs_f64();
-    let open = |wallets: u64| {
-        let dir = work.path().join(wallets.to_string());
-        let (wallets, seconds) = (wallets.to_string(), seconds.to_string());
-        stage(&scale, "open", &dir, &["--wallets", &wallets, "--seconds", &seconds, "--rate", RATE])
     };
     make(FEW_WALLETS)?;
     make(many)?;

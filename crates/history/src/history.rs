@@ -16,7 +16,7 @@ use crate::batch::{Batch, Writer};
 use crate::directory::Directory;
 use crate::entry::Head;
 use crate::open::{Opened, open};
-use crate::priority::Pace;
+use crate::pace::Pace;
 use crate::recent::Recent;
 use crate::table::Table;
 use crate::watermark::Watermark;

@@ -28,7 +28,7 @@ mod lines;
 mod machine;
 mod open;
 mod options;
-mod priority;
+mod pace;
 mod query;
 mod recent;
 mod removed;

@@ -9,7 +9,7 @@ use wal::{ReadError, Reader};
 use crate::directory::Directory;
 use crate::table::{FjallTable, Table};
 use crate::watermark::{Unreadable, Watermark, digest};
-use crate::{Error, Options, priority::Pace};
+use crate::{Error, Options, pace::Pace};
 
 /// What opening gives: the table and how far it is.
 pub(crate) struct Opened {

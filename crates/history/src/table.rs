@@ -20,7 +20,7 @@ use spread::Spread;
 
 use crate::bundle::{Entries, InRow};
 use crate::entry::{EntryKey, Head, KEY_BYTES, decode_key, decode_value, encode_key};
-use crate::priority::Pace;
+use crate::pace::Pace;
 use crate::recent::Recent;
 use crate::removed::Removed;
 use crate::writeback::Writeback;

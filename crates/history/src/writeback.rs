@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use spread::{Rate, Spread};
 
-use crate::priority::Pace;
+use crate::pace::Pace;
 
 /// Bytes of rows per second of one writer while the database has no more runs side by side than it merges at once. For
 /// every [`RUNS_PER_DOUBLING`] more it is twice as much, so that a database that is written faster than it is merged

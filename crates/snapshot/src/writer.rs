@@ -23,9 +23,15 @@ pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
 /// Reading back costs the disk this much less than writing.
 const READ_SHARE: usize = 4;
 
-/// Without a bound until a rate is set.
-fn spread(rate: Arc<Rate>) -> Spread {
+fn in_chunks(rate: Arc<Rate>) -> Spread {
     Spread::in_steps(CHUNK_BYTES as u64, rate)
+}
+
+/// Counts bytes for the disk, and rests when it is time to.
+fn moved(spread: &mut Spread, bytes: usize) {
+    if spread.wrote(bytes) {
+        spread.rest();
+    }
 }
 
 /// A generation under its temporary name.
@@ -87,7 +93,7 @@ impl FileWriter {
             bytes: bytes.len() as u64,
             written_from: 0,
             state: State::Open,
-            spread: spread(Arc::default()),
+            spread: in_chunks(Arc::default()),
         })
     }
 
@@ -109,15 +115,8 @@ impl FileWriter {
         self.chunk_rows = 0;
         // No sync before the last: it would have the file system commit its own journal as well.
         self.disk.begin_writeback(&self.file, &self.temporary, before, self.bytes)?;
-        self.moved(written);
+        moved(&mut self.spread, written);
         Ok(())
-    }
-
-    /// Counts bytes for the disk, and rests when it is time to.
-    fn moved(&mut self, bytes: usize) {
-        if self.spread.wrote(bytes) {
-            self.spread.rest();
-        }
     }
 
     fn write_trailer(&mut self, summary: Summary, created_at: Timestamp) -> Result<Generation, Error> {
@@ -147,11 +146,10 @@ impl FileWriter {
         self.disk.sync(&self.file, &self.temporary)?;
         // Before the rename, so that a file under its final name was read back, whenever the process ends.
         let mut read_bytes = 0;
-        let temporary = self.temporary.clone();
-        let read = reader::scan(&temporary, self.header.id, Reading::BesideTheLog, |_, row| {
+        let read = reader::scan(&self.temporary, self.header.id, Reading::BesideTheLog, |_, row| {
             read_bytes += row.len();
             if read_bytes >= CHUNK_BYTES {
-                self.moved(std::mem::take(&mut read_bytes) / READ_SHARE);
+                moved(&mut self.spread, std::mem::take(&mut read_bytes) / READ_SHARE);
             }
             Ok(())
         })?;
@@ -168,7 +166,7 @@ impl FileWriter {
 
 impl SnapshotWriter for FileWriter {
     fn set_rate(&mut self, rate: Arc<Rate>) {
-        self.spread = spread(rate);
+        self.spread = in_chunks(rate);
     }
 
     fn put(&mut self, row_bytes: &[u8]) -> Result<(), Error> {

@@ -51,7 +51,7 @@ impl Log {
         let lock = storage.lock().map_err(|source| Error::Directory { place: place(), source })?;
         let lock = lock.ok_or_else(|| Error::Locked { directory: place() })?;
         let survey = survey(&*storage, true)?;
-        let judged = survey.judge(&*storage, &options, survey.judge_from(), |_, _, _| {})?;
+        let judged = survey.judge(&*storage, &options, survey.judge_from())?;
         let published = publish(Arc::clone(&storage), &survey, &judged);
         Ok(Log {
             storage,

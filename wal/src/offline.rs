@@ -56,15 +56,11 @@ pub struct TornTail {
 pub fn verify(storage: Arc<dyn Storage>, options: Options) -> Result<Report, Error> {
     options.validate()?;
     let outcome = at_rest(|| {
-        let mut report = Report::default();
         let survey = survey(&*storage, false)?;
-        let judged = survey.judge(&*storage, &options, 0, |_, _, checked| {
-            report.batches += 1;
-            report.records += u64::from(checked.records);
-        })?;
-        report.torn = judged.torn.map(|Torn { segment, from, to, .. }| TornTail { segment, from, to });
-        report.stat = describe(&storage, &survey, &judged);
-        Ok(report)
+        let judged = survey.judge(&*storage, &options, 0)?;
+        let torn = judged.torn.map(|Torn { segment, from, to, .. }| TornTail { segment, from, to });
+        let stat = describe(&storage, &survey, &judged);
+        Ok(Report { stat, batches: judged.batches, records: judged.records, corruption: None, torn })
     });
     match outcome {
         Err(error @ (Error::Corrupt { .. } | Error::Version { .. })) => {
@@ -127,7 +123,7 @@ pub fn stat(storage: Arc<dyn Storage>, options: Options) -> Result<Stat, Error> 
     options.validate()?;
     at_rest(|| {
         let survey = survey(&*storage, false)?;
-        let judged = survey.judge(&*storage, &options, survey.judge_from(), |_, _, _| {})?;
+        let judged = survey.judge(&*storage, &options, survey.judge_from())?;
         Ok(describe(&storage, &survey, &judged))
     })
 }

@@ -7,8 +7,11 @@
 //! made since, which notes how far the log was durable): a last batch that was acknowledged and rotted before
 //! its watermark was written. That is reported as residual risk. Segments that took only a torn first batch
 //! stay as void; the next segment's link confirms that they count for nothing.
+//!
+//! Each segment is examined for itself, from where its link says that the log stood, on as many threads as
+//! there are processors. What that means is concluded in order.
 
-use crate::batch::{Checked, Tip};
+use crate::batch::Tip;
 use crate::frame::Flaw;
 use crate::options::Sabotage;
 use crate::scan::{Rest, Scan, Step, open_segment};
@@ -17,6 +20,11 @@ use crate::segment::{
 };
 use crate::storage::{Access, Storage, StorageFile};
 use crate::{Error, Lsn, Options};
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 /// One segment file as its head describes it.
 #[derive(Copy, Clone, Debug)]
@@ -46,6 +54,9 @@ pub(crate) struct Judged {
     pub(crate) ends: Vec<Option<Lsn>>,
     /// An incomplete batch behind the end.
     pub(crate) torn: Option<Torn>,
+    /// Valid batches that were read, and the records in them.
+    pub(crate) batches: u64,
+    pub(crate) records: u64,
     /// Records in the last valid batch; `None` when no batch was read.
     pub(crate) last_records: Option<u32>,
     /// Segments from this index on were never written to.
@@ -137,27 +148,44 @@ impl Survey {
         (0..self.segments.len()).rev().filter(linked).nth(1).unwrap_or(0)
     }
 
-    /// Judges the segments from index `from` on; `visit` sees every valid batch.
+    /// Judges the segments from index `from` on.
     pub(crate) fn judge(
         &self,
         storage: &dyn Storage,
         options: &Options,
         from: usize,
-        mut visit: impl FnMut(&Identity, Lsn, &Checked),
+    ) -> Result<Judged, Error> {
+        let bytes = |bytes: u64, next: &Surveyed| bytes.saturating_add(next.identity.capacity);
+        let is_worth_threads = self.segments[from..].iter().fold(0, bytes) >= THREADS_FROM_BYTES;
+        let processors = || thread::available_parallelism().map_or(1, NonZero::get);
+        self.judge_on(if is_worth_threads { processors() } else { 1 }, storage, options, from)
+    }
+
+    /// As [`Self::judge`], on so many threads.
+    pub(crate) fn judge_on(
+        &self,
+        threads: usize,
+        storage: &dyn Storage,
+        options: &Options,
+        from: usize,
     ) -> Result<Judged, Error> {
         let tip = match self.segments.get(from) {
             Some(Surveyed { link: Some(link), .. }) if from > 0 => *link,
             _ => genesis(self.log().unwrap_or(0)),
         };
         let ends = self.ends_by_links(from)?;
-        let judged = Judged { tip, ends, torn: None, last_records: None, blank_from: from };
-        let mut judge = Judge { storage, options, segments: &self.segments, judged };
-        for index in from..self.segments.len() {
-            match self.segments[index].link {
-                Some(link) => judge.linked(index, &link, &mut visit)?,
-                None => judge.unlinked(index)?,
+        let judged =
+            Judged { tip, ends, torn: None, batches: 0, records: 0, last_records: None, blank_from: from };
+        let mut judge = Judge { options, segments: &self.segments, judged };
+        let mut index = from;
+        examine_each(threads, storage, &self.segments[from..], |examined| {
+            match examined {
+                Examined::Linked(link, held) => judge.linked(index, &link, &held)?,
+                Examined::Unlinked(rest) => judge.unlinked(index, &rest)?,
             }
-        }
+            index += 1;
+            Ok(())
+        })?;
         judge.check_floor()?;
         Ok(judge.judged)
     }
@@ -219,8 +247,91 @@ fn read_head(file: &dyn StorageFile, number: u64, before: Option<&Identity>) -> 
     Ok(Surveyed { identity, link: decode_link(link, identity.seed()).ok(), link_written })
 }
 
+/// What one segment holds.
+enum Examined {
+    /// It took batches after the log stood there.
+    Linked(Tip, Held),
+    /// It has no sound link.
+    Unlinked(Rest),
+}
+
+/// What stands in a segment from its link on.
+struct Held {
+    /// Where the log stands after its last valid batch, or the link.
+    tip: Tip,
+    /// Where its valid batches end.
+    end: Lsn,
+    batches: u64,
+    records: u64,
+    last_records: Option<u32>,
+    /// Why the batch at the end is not valid, and what stands from there on.
+    flawed: Option<(Flaw, Rest)>,
+    /// Where the next segment begins, if the segment says so.
+    sealed: Option<Lsn>,
+}
+
+/// Bytes of segments from which on starting threads takes less time than reading on one.
+const THREADS_FROM_BYTES: u64 = 4 << 20;
+
+/// Examines segments and hands over what was found in their order, up to the first error.
+fn examine_each(
+    threads: usize,
+    storage: &dyn Storage,
+    segments: &[Surveyed],
+    mut conclude: impl FnMut(Examined) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if threads == 1 {
+        return segments.iter().try_for_each(|segment| conclude(segment.examine(storage)?));
+    }
+    thread::scope(|scope| {
+        let mut lanes = VecDeque::with_capacity(threads);
+        for lane in 0..threads {
+            let (found, examined) = sync_channel(1);
+            let examining = move || {
+                let mut segments = segments.iter().skip(lane).step_by(threads);
+                // Nobody listens any more once there was an error.
+                segments.try_for_each(|segment| found.send(segment.examine(storage)).ok())
+            };
+            let spawned =
+                thread::Builder::new().name("wal-examine".to_owned()).spawn_scoped(scope, examining);
+            lanes.push_back((examined, spawned.map_err(|source| Error::Spawn { source })?));
+        }
+        for _ in segments {
+            let (examined, lane) = lanes.pop_front().expect("there is a lane for each segment");
+            let Ok(found) = examined.recv() else {
+                resume_unwind(lane.join().expect_err("before its last segment a lane ends by a panic only"))
+            };
+            conclude(found?)?;
+            lanes.push_back((examined, lane));
+        }
+        Ok(())
+    })
+}
+
+impl Surveyed {
+    fn examine(&self, storage: &dyn Storage) -> Result<Examined, Error> {
+        let mut scan = Scan::open(storage, self.identity, self.identity.limit())?;
+        let Some(link) = self.link else { return Ok(Examined::Unlinked(scan.rest()?)) };
+        let (mut tip, mut batches, mut records, mut last_records) = (link, 0, 0, None);
+        let flaw = loop {
+            match scan.next(&tip)? {
+                Step::Batch { checked, .. } => {
+                    tip = checked.tip;
+                    batches += 1;
+                    records += u64::from(checked.records);
+                    last_records = Some(checked.records);
+                }
+                Step::End => break None,
+                Step::Flawed(flaw) => break Some(flaw),
+            }
+        };
+        let (end, sealed) = (scan.at(), scan.sealed());
+        let flawed = flaw.map(|flaw| Ok::<_, Error>((flaw, scan.rest()?))).transpose()?;
+        Ok(Examined::Linked(link, Held { tip, end, batches, records, last_records, flawed, sealed }))
+    }
+}
+
 struct Judge<'a> {
-    storage: &'a dyn Storage,
     options: &'a Options,
     segments: &'a [Surveyed],
     judged: Judged,
@@ -228,36 +339,25 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     /// A segment that took batches after the log stood at `link`.
-    fn linked(
-        &mut self,
-        index: usize,
-        link: &Tip,
-        visit: &mut impl FnMut(&Identity, Lsn, &Checked),
-    ) -> Result<(), Error> {
+    fn linked(&mut self, index: usize, link: &Tip, held: &Held) -> Result<(), Error> {
         let identity = self.segments[index].identity;
         if *link != self.judged.tip {
             return Err(wrong_link(&identity));
         }
-        let mut scan = Scan::open(self.storage, identity, identity.limit())?;
-        let flaw = loop {
-            match scan.next(&self.judged.tip)? {
-                Step::Batch { at, checked, .. } => {
-                    visit(&identity, at, &checked);
-                    self.judged.tip = checked.tip;
-                    self.judged.last_records = Some(checked.records);
-                    self.judged.torn = None;
-                }
-                Step::End => break None,
-                Step::Flawed(flaw) => break Some(flaw),
-            }
-        };
-        if let Some(flaw) = flaw {
-            self.judge_flaw(&identity, flaw, scan.at(), &scan.rest()?)?;
+        self.judged.tip = held.tip;
+        self.judged.batches += held.batches;
+        self.judged.records += held.records;
+        if held.batches > 0 {
+            self.judged.last_records = held.last_records;
+            self.judged.torn = None;
         }
-        if let Some(next) = scan.sealed() {
+        if let Some((flaw, rest)) = &held.flawed {
+            self.judge_flaw(&identity, *flaw, held.end, rest)?;
+        }
+        if let Some(next) = held.sealed {
             self.check_successor(index, next)?;
         }
-        self.judged.ends.push((scan.at() > identity.first()).then_some(scan.at()));
+        self.judged.ends.push((held.end > identity.first()).then_some(held.end));
         self.judged.blank_from = index + 1;
         Ok(())
     }
@@ -314,11 +414,10 @@ impl Judge<'_> {
     }
 
     /// A segment without a sound link: kept ready and never used, or its first batch is torn.
-    fn unlinked(&mut self, index: usize) -> Result<(), Error> {
+    fn unlinked(&mut self, index: usize, rest: &Rest) -> Result<(), Error> {
         let Surveyed { identity, link_written, .. } = self.segments[index];
         self.judged.ends.push(None);
         let first = identity.first();
-        let rest = Scan::open(self.storage, identity, identity.limit())?.rest()?;
         if rest.written.is_none() && !link_written {
             return Ok(());
         }

@@ -5,6 +5,7 @@
 use super::{Driven, Record, payload, replay, small, variable};
 use crate::batch::{BATCH_FRAME, Tip};
 use crate::frame::{self, Kind, frame_bytes};
+use crate::recovery::survey;
 use crate::scan::{Scan, Step};
 use crate::segment::{HEAD_BYTES, Identity, SECTOR, decode_link};
 use crate::storage::{Access, Lock, Storage, StorageFile};
@@ -492,4 +493,37 @@ fn a_frame_within_a_payload_is_not_taken_for_a_batch() {
     let offset = usize::try_from(batches(&files).last().expect("three batches").at.get()).expect("small");
     files.first_entry().expect("a segment").into_mut()[offset..offset + BATCH_FRAME].fill(0);
     assert_eq!(outcome(files, options()).expect("a torn tail").len(), 2);
+}
+
+/// Damage in one file, or in two of which the first is what counts: the outcome does not hang on who looks first.
+#[test]
+fn any_number_of_threads_comes_to_the_same_judgement() {
+    let mut random = Random::new(11);
+    let mut corrupt = 0;
+    for log in [Log200::closed(), Log200::killed()] {
+        for _ in 0..400 {
+            let image = MemoryStorage::new();
+            for (name, bytes) in &log.files {
+                let mut bytes = bytes.clone();
+                if random.below(3) == 0 {
+                    let mut below =
+                        |bound: usize| usize::try_from(random.below(bound as u64)).expect("below it");
+                    let at = below(bytes.len());
+                    let end = (at + 1 + below(600)).min(bytes.len());
+                    bytes[at..end].fill([0, 0xa5][below(2)]);
+                }
+                image.put(name, bytes);
+            }
+            let Ok(survey) = survey(&image, false) else { continue };
+            for from in [0, survey.judge_from()] {
+                let judge = |threads| format!("{:?}", survey.judge_on(threads, &image, &log.options, from));
+                let alone = judge(1);
+                corrupt += usize::from(alone.contains("Corrupt"));
+                for threads in [2, 3, 64] {
+                    assert_eq!(judge(threads), alone, "{threads} threads from segment {from}");
+                }
+            }
+        }
+    }
+    assert!((200..1_400).contains(&corrupt), "sound and damaged ones were compared: {corrupt}");
 }

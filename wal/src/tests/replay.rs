@@ -99,6 +99,15 @@ fn what_breaks_the_reading_thread_breaks_the_replay() {
     assert!(visited > 0, "what was read before is visited");
 }
 
+#[test]
+fn what_breaks_an_examining_thread_breaks_the_verification() {
+    let (_, image) = large();
+    let verifying = || crate::verify(Arc::new(Breaking(image)), options(2));
+    let panic =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(verifying)).expect_err("nothing is verified");
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&BROKEN));
+}
+
 const BROKEN: &str = "the second segment breaks whoever reads its middle";
 
 /// A disk whose second file ends its reader.

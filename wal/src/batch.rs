@@ -157,14 +157,15 @@ pub(crate) fn check(
     Ok(Checked { tip, records, sealed })
 }
 
-/// Walks the records of bytes that are known to be sound frames, starting at a frame that begins at `at`.
+/// Records in a row with their positions, of bytes that are known to be sound frames.
 #[derive(Clone, Debug)]
-pub(crate) struct Records<'a> {
+pub struct Records<'a> {
     bytes: &'a [u8],
     at: Lsn,
 }
 
 impl<'a> Records<'a> {
+    /// Of frames of which the first begins at `at`.
     pub(crate) fn new(bytes: &'a [u8], at: Lsn) -> Records<'a> {
         Records { bytes, at }
     }

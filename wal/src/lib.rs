@@ -62,6 +62,7 @@ mod writer;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests;
 
+pub use batch::Records;
 pub use error::{Error, ReadError, Refused, ReplayError};
 pub use event::{BatchStats, Committed, Event};
 pub use log::Log;

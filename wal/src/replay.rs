@@ -45,8 +45,26 @@ impl Log {
     pub fn replay<E>(
         &self,
         from: Lsn,
-        visit: impl FnMut(Lsn, &[u8]) -> Result<(), E>,
+        mut visit: impl FnMut(Lsn, &[u8]) -> Result<(), E>,
     ) -> Result<Replayed, ReplayError<E>> {
+        let mut replayed = Replayed { end: self.end(), ..Replayed::default() };
+        self.replay_runs(from, |records| {
+            for (lsn, payload) in records {
+                replayed.records += 1;
+                replayed.payload_bytes += payload.len() as u64;
+                visit(lsn, payload)?;
+            }
+            Ok(())
+        })?;
+        Ok(replayed)
+    }
+
+    /// As [`Self::replay`], many records in a row at a time: for visitors that look ahead.
+    pub fn replay_runs<E>(
+        &self,
+        from: Lsn,
+        visit: impl FnMut(Records<'_>) -> Result<(), E>,
+    ) -> Result<(), ReplayError<E>> {
         if from > self.end() {
             return Err(Error::NotABoundary { lsn: from }.into());
         }
@@ -66,12 +84,10 @@ impl Log {
             let ahead = thread::Builder::new().name("wal-replay".to_owned());
             let ahead = ahead.spawn_scoped(scope, move || reading.run());
             let ahead = ahead.map_err(|source| Error::Spawn { source })?;
-            let mut replayed = Replayed { end: self.end(), ..Replayed::default() };
-            let visited = visit_each(chunks, &spent, &mut replayed, visit);
+            let visited = visit_each(chunks, &spent, visit);
             let read = ahead.join().unwrap_or_else(|panic| resume_unwind(panic));
             visited.map_err(ReplayError::Visit)?;
-            read?;
-            Ok(replayed)
+            Ok(read?)
         })
     }
 }
@@ -81,15 +97,10 @@ impl Log {
 fn visit_each<E>(
     chunks: Receiver<Chunk>,
     spent: &Sender<Vec<u8>>,
-    replayed: &mut Replayed,
-    mut visit: impl FnMut(Lsn, &[u8]) -> Result<(), E>,
+    mut visit: impl FnMut(Records<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     for Chunk { bytes, at } in chunks {
-        for (lsn, payload) in Records::new(&bytes, at) {
-            replayed.records += 1;
-            replayed.payload_bytes += payload.len() as u64;
-            visit(lsn, payload)?;
-        }
+        visit(Records::new(&bytes, at))?;
         // Behind the last chunk nobody takes it back any more.
         let _ = spent.send(bytes);
     }

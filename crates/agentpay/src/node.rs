@@ -294,6 +294,7 @@ pub(crate) fn start_failure(error: &StartError) -> Failure {
         StartError::Log(error) => log_failure(error),
         StartError::History(error) => Failure::because("cannot open the history index", error),
         StartError::Keys(error) => Failure::because("cannot open the idempotency keys on disk", error),
+        StartError::Spawn(error) => Failure::because("cannot start a thread for recovery", error),
         StartError::Rules(_) | StartError::DefaultCurrency(_) => Failure::new(Exit::Config, chain(error)),
         StartError::Snapshot(_)
         | StartError::Record { .. }

@@ -3,6 +3,8 @@
 //!
 //! The audit is the same walk from the first record, without any snapshot to lean on.
 
+mod remembering;
+
 use std::collections::{VecDeque, btree_map::Entry};
 
 use journal::{Kind, Owner, Row, View};
@@ -11,7 +13,7 @@ use ledger::{
     Timestamp, Token, TokenFact, Wallet,
 };
 use snapshot::{Generation, SnapshotStore};
-use wal::{Log, Lsn, ReplayError};
+use wal::{Log, Lsn, Records, ReplayError};
 
 use crate::{
     budget::Budgets,
@@ -19,12 +21,14 @@ use crate::{
     commit::position,
     directory::{Agents, apply_agent_fact, forget_keys, remember_agent_fact},
     keys::{GatherError, Keys},
+    recovery::remembering::Remembering,
     registry::Registry,
     service::ServicesState,
+    sharded::Located,
     status::Status,
     token::Tokens,
     totals::{SUSPENSE, TotalsAt},
-    wallet::{apply_own, remember_own},
+    wallet::apply_own,
     webhook::Webhooks,
 };
 
@@ -50,6 +54,8 @@ pub enum StartError {
     Keys(#[from] idempotency::Error),
     #[error("idempotency keys cannot be moved to disk or brought back from the log")]
     Spilling(#[from] GatherError),
+    #[error("no second thread could be started to remember idempotency keys")]
+    Spawn(#[from] std::io::Error),
     #[error("the accounts do not add up to zero after replay up to {end}")]
     Unbalanced { end: Lsn },
     #[error("the settings are refused: {0}")]
@@ -78,6 +84,8 @@ pub(crate) struct Rebuilt {
     spilled: u64,
     /// Idempotency keys in memory, counted as they come and go: ten million owners are not asked every second.
     keys_held: u64,
+    /// The keys of wallets that replay came by, which are not in their wallets before its end.
+    remembering: Remembering,
     /// Owners remember the keys of records from here on. The others are on disk, or nobody wants them.
     remember_from: u64,
     rules: Rules,
@@ -87,8 +95,18 @@ pub(crate) struct Rebuilt {
 const KEYS_TENDED_EVERY: u64 = 1 << 20;
 /// Ended tokens that replay leaves in memory; the engine lets go of those that are too many for it.
 const ENDED_KEPT_MAX: usize = 65_536;
+/// Records that are read ahead of the one that is applied.
+const RECORDS_AHEAD: usize = 32;
 /// Records between two reports of progress.
 const PROGRESS_EVERY: u64 = 4_096;
+
+/// A record that is read, and not applied yet.
+struct Ahead<'r> {
+    lsn: Lsn,
+    view: View<'r>,
+    /// The wallet that decided it, if it was there already when the record was read.
+    owner: Option<Located>,
+}
 
 /// Rebuilds the state as of the end of the log.
 pub(crate) fn recover(
@@ -108,7 +126,7 @@ pub(crate) fn recover(
         keys.recover(&log.reader(), rebuilt.spilled, log.end(), rebuilt.not_after(now))?;
     rebuilt.forget_keys(keys);
     rebuilt.replay(log, from, status, &mut |rebuilt| {
-        keys.set_in_memory(rebuilt.keys_held);
+        keys.set_in_memory(rebuilt.keys_held + rebuilt.remembering.held());
         while keys.is_over() && keys.spill_step(&log.reader(), rebuilt.not_after(now), &mut || ())? {
             rebuilt.remember_from = keys.floor();
             rebuilt.forget_keys(keys);
@@ -168,6 +186,7 @@ impl Rebuilt {
             newest: Lsn::ZERO,
             spilled: 0,
             keys_held: 0,
+            remembering: Remembering::new(rules.idempotency_retention_ms),
             remember_from: 0,
             rules: rules.clone(),
         }
@@ -183,29 +202,60 @@ impl Rebuilt {
     ) -> Result<(), StartError> {
         let total = log.end().get().saturating_sub(from.get());
         status.recovering(0, total);
-        let replayed = log.replay(from, |lsn, payload| {
-            if self.records > 0 && self.records.is_multiple_of(KEYS_TENDED_EVERY) {
-                tend_keys(self)?;
+        let replayed = log.replay_runs(from, |mut records| {
+            while let Some(few) = self.look_ahead(&mut records)? {
+                for Ahead { lsn, view, owner } in few {
+                    if self.records > 0 && self.records.is_multiple_of(KEYS_TENDED_EVERY) {
+                        tend_keys(self)?;
+                    }
+                    if self.records.is_multiple_of(PROGRESS_EVERY) {
+                        status.recovering(lsn.get().saturating_sub(from.get()), total);
+                    }
+                    self.records += 1;
+                    self.saw(position(lsn, 0));
+                    self.record(lsn, &view, owner)?;
+                }
             }
-            if self.records.is_multiple_of(PROGRESS_EVERY) {
-                status.recovering(lsn.get().saturating_sub(from.get()), total);
-            }
-            self.records += 1;
-            self.saw(position(lsn, 0));
-            self.record(lsn, payload)
+            Ok(())
         });
         match replayed {
-            Ok(_) => {}
+            Ok(()) => {}
             Err(ReplayError::Log(error)) => return Err(error.into()),
             Err(ReplayError::Visit(error)) => return Err(error),
         }
         status.recovering(total, total);
         self.ended.drain(..).for_each(|(id, end)| self.tokens.closed(id, end));
+        self.keys_held += self.remembering.give_back(&mut self.registry);
         tend_keys(self)?;
         debug_assert_eq!(self.keys_held, self.keys_of_owners(), "keys are counted as they come and go");
         self.totals.end = log.end();
         self.totals.wallets = self.registry.sums();
         if self.totals.balanced() { Ok(()) } else { Err(StartError::Unbalanced { end: log.end() }) }
+    }
+
+    /// The next few records, with their wallets on the way into the processor's cache; `None` behind the last one. One look-up
+    /// waits for memory beside the other, which changes, one behind the other, would not.
+    fn look_ahead<'r>(&mut self, records: &mut Records<'r>) -> Result<Option<Vec<Ahead<'r>>>, StartError> {
+        let mut few = Vec::with_capacity(RECORDS_AHEAD);
+        let mut payees = 0;
+        while few.len() < RECORDS_AHEAD
+            && payees < RECORDS_AHEAD
+            && let Some((lsn, payload)) = records.next()
+        {
+            let view = journal::view(payload).map_err(|source| StartError::Record { lsn, source })?;
+            view.for_each_payee(|_| payees += 1);
+            few.push(Ahead { lsn, view, owner: None });
+        }
+        let mut wallets = Vec::with_capacity(few.len() + payees);
+        for Ahead { view, owner, .. } in &mut few {
+            if let Owner::Wallet(wallet) = view.owner() {
+                *owner = self.registry.locate(wallet);
+            }
+            wallets.extend(*owner);
+            view.for_each_payee(|payee| wallets.extend(self.registry.locate(payee)));
+        }
+        self.registry.fetch(&wallets);
+        Ok((!few.is_empty()).then_some(few))
     }
 
     fn row(&mut self, row: Row) -> Result<(), snapshot::Error> {
@@ -276,7 +326,8 @@ impl Rebuilt {
         for agent in self.agents.values_mut() {
             forget_keys(keys, agent, keys.floor());
         }
-        self.keys_held = keys.in_memory();
+        self.remembering.forget(keys);
+        self.keys_held = keys.in_memory() - self.remembering.held();
     }
 
     fn forget_all_keys(&mut self) {
@@ -288,25 +339,22 @@ impl Rebuilt {
         self.newest = self.newest.max(Lsn::new(decided.get()));
     }
 
-    fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), StartError> {
-        let view = journal::view(payload).map_err(|source| StartError::Record { lsn, source })?;
+    fn record(&mut self, lsn: Lsn, view: &View<'_>, located: Option<Located>) -> Result<(), StartError> {
         match view.owner() {
             Owner::Wallet(owner) => {
-                let (rules, remember) = (&self.rules, lsn.get() >= self.remember_from);
-                let kept = self.registry.recover(owner, |wallet| {
-                    let before = wallet.keys.len();
-                    if position(lsn, 0) > wallet.decided {
-                        apply_own(wallet, &view, lsn);
-                        if remember {
-                            remember_own(wallet, &view, lsn, rules);
-                        }
-                    }
-                    (before, wallet.keys.len())
-                });
-                let Some((before, after)) = kept else {
+                let remembers = lsn.get() >= self.remember_from;
+                let remembering = &mut self.remembering;
+                let Some(at) = located.or_else(|| self.registry.locate(owner)) else {
                     return Err(StartError::Orphan { lsn, what: owner.to_string() });
                 };
-                self.counted(before, after);
+                let brought = self.registry.recover(at, |wallet| {
+                    if position(lsn, 0) <= wallet.decided {
+                        return Ok(0);
+                    }
+                    apply_own(wallet, view, lsn);
+                    if remembers { remembering.remember(at, wallet, view, lsn) } else { Ok(0) }
+                });
+                self.keys_held -= brought?;
                 view.for_each_foreign(|posting| self.foreign(lsn, posting));
                 if !self.budgets.is_empty()
                     && let Some(spending) = view.spending()
@@ -314,14 +362,14 @@ impl Rebuilt {
                 {
                     self.budgets.spent(agent, spending, view.at(), lsn);
                 }
-                self.claimed(lsn, &view)?;
-                if view.kind() == Kind::TokenReserved { self.reserved(lsn, &view) } else { Ok(()) }
+                self.claimed(lsn, view)?;
+                if view.kind() == Kind::TokenReserved { self.reserved(lsn, view) } else { Ok(()) }
             }
-            Owner::Directory(_) => self.directory(lsn, &view),
-            Owner::Token(token) => self.token(lsn, token, &view),
-            Owner::Service(_) | Owner::Clock => self.service(lsn, &view),
+            Owner::Directory(_) => self.directory(lsn, view),
+            Owner::Token(token) => self.token(lsn, token, view),
+            Owner::Service(_) | Owner::Clock => self.service(lsn, view),
             Owner::Budget(_) => {
-                let Fact::AgentPolicyChanged(changed) = owned(lsn, &view)? else {
+                let Fact::AgentPolicyChanged(changed) = owned(lsn, view)? else {
                     unreachable!("no other record is owned by a budget")
                 };
                 self.budgets.apply(&changed, position(lsn, 0));

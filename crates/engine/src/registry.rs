@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    hint::black_box,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -26,7 +27,7 @@ use crate::{
     keys::Keys,
     options::Activation,
     release::{Decided, Reply, Requester, Seat},
-    sharded::{Place, ShardedMap},
+    sharded::{Located, Place, ShardedMap},
     shared::Shared,
     wallet::{Asked, Handle, Inbox, Owner, RowFacts, RowReply, Work},
 };
@@ -237,25 +238,37 @@ impl Registry {
         });
     }
 
+    /// Has the processor fetch wallets that are changed next; for recovery.
+    pub(crate) fn fetch(&mut self, wallets: &[Located]) {
+        let posted = wallets.iter().map(|at| self.recovering(*at).posted().get());
+        black_box(posted.fold(0, u64::max));
+    }
+
+    /// Where a wallet is; for recovery.
+    pub(crate) fn locate(&mut self, id: WalletId) -> Option<Located> {
+        self.slots.locate(id)
+    }
+
     /// Changes a wallet during recovery, when every wallet is at rest.
-    pub(crate) fn recover<T>(&mut self, id: WalletId, change: impl FnOnce(&mut Wallet) -> T) -> Option<T> {
-        self.recovering(id).map(|wallet| wallet.change(change))
+    pub(crate) fn recover<T>(&mut self, at: Located, change: impl FnOnce(&mut Wallet) -> T) -> T {
+        self.recovering(at).change(change)
     }
 
     /// Posts during recovery what the wallet's state does not include already. False when there is no such wallet.
     pub(crate) fn recover_posting(&mut self, id: WalletId, posting: &Posting, position: Position) -> bool {
-        let Some(wallet) = self.recovering(id) else { return false };
+        let Some(at) = self.locate(id) else { return false };
+        let wallet = self.recovering(at);
         if position > wallet.posted() {
             post(wallet, posting, position);
         }
         true
     }
 
-    fn recovering(&mut self, id: WalletId) -> Option<&mut RestingWallet> {
-        self.slots.get_mut(id).map(|slot| match slot {
+    fn recovering(&mut self, at: Located) -> &mut RestingWallet {
+        match self.slots.located(at) {
             Slot::AtRest(wallet) => wallet,
             Slot::Active(_) | Slot::Changing => unreachable!("no wallet is in use during recovery"),
-        })
+        }
     }
 
     /// Has every wallet forget the idempotency keys that are on disk: at rest here and now, others by their actors.

@@ -31,6 +31,37 @@ struct Shard<K, V> {
     chunks: Vec<Vec<(K, V)>>,
 }
 
+/// Where an entry is, as long as none is removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located {
+    shard: u32,
+    /// Within the shard.
+    number: u32,
+}
+
+/// Values beside the entries of a map that is not here, found by where those are; default where none was put.
+pub(crate) struct Beside<V>(Box<[Vec<V>]>);
+
+impl<V: Default> Beside<V> {
+    pub(crate) fn new() -> Self {
+        Self(std::iter::repeat_with(Vec::new).take(SHARDS).collect())
+    }
+
+    pub(crate) fn get_mut(&mut self, at: Located) -> &mut V {
+        let (values, number) = (&mut self.0[at.shard as usize], at.number as usize);
+        if values.len() <= number {
+            values.resize_with(number + 1, V::default);
+        }
+        &mut values[number]
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Located, &mut V)> {
+        (0..).zip(&mut self.0).flat_map(|(shard, values)| {
+            (0..).zip(values).map(move |(number, value)| (Located { shard, number }, value))
+        })
+    }
+}
+
 /// Where a walk goes on; begins at the default.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Place {
@@ -62,12 +93,18 @@ impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         shard.find(hash, key).map(|number| write(&mut shard.entry_mut(number).1))
     }
 
-    /// An entry of a map that is nobody else's: no guard is taken, so that what several calls wait for in memory is waited for
-    /// together.
-    pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+    /// Where an entry of a map is that is nobody else's: no guard is taken, so that what several calls wait for in memory is
+    /// waited for together.
+    pub(crate) fn locate(&mut self, key: K) -> Option<Located> {
         let hash = hash(key);
-        let shard = self.0[Self::shard_of(hash)].get_mut();
-        shard.find(hash, key).map(|number| &mut shard.entry_mut(number).1)
+        let shard = Self::shard_of(hash);
+        let number = self.0[shard].get_mut().find(hash, key)?;
+        Some(Located { shard: u32::try_from(shard).expect("below SHARDS"), number })
+    }
+
+    /// The entry that was located there.
+    pub(crate) fn located(&mut self, at: Located) -> &mut V {
+        &mut self.0[at.shard as usize].get_mut().entry_mut(at.number).1
     }
 
     /// Changes an entry under the exclusive guard; `write` is told whether it had to wait for it.
@@ -323,8 +360,9 @@ mod tests {
         assert!(!map.insert_new(7, 0), "an existing entry stays");
         assert_eq!(map.read(7, |value| *value), Some(14));
         assert_eq!(map.write(7, |value| std::mem::replace(value, 1)), Some(14));
-        assert_eq!(map.get_mut(7), Some(&mut 1));
-        assert_eq!(map.get_mut(10_000), None);
+        let at = map.locate(7).expect("it is there");
+        assert_eq!(*map.located(at), 1);
+        assert!(map.locate(10_000).is_none());
         assert_eq!(map.read(10_000, |value| *value), None);
         let seen = walked(&map);
         assert_eq!((seen.len(), map.len()), (10_000, 10_000));

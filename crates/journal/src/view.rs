@@ -369,6 +369,26 @@ impl View<'_> {
         Some(policies::changed(record).expect("a policy was checked with its record"))
     }
 
+    /// The wallets that payments go to, alone or in a batch: a hint for who looks ahead, not everything that is posted on.
+    pub fn for_each_payee(&self, mut f: impl FnMut(WalletId)) {
+        let mut payee = |payee: &ArchivedPayeeRecord<'_>| {
+            if let ArchivedPayeeRecord::Wallet(raw) = payee {
+                f(WalletId::from_raw(raw.to_native()));
+            }
+        };
+        match self.body {
+            Body::Payment(_, record) => payee(&record.payee),
+            Body::PaymentBatch(_, record) => {
+                for outcome in record.items.iter() {
+                    if let ArchivedItemRecord::Paid(payment) = outcome {
+                        payee(&payment.payee);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Every posting whose account is not the owner wallet, in the order of items.
     pub fn for_each_foreign(&self, mut f: impl FnMut(Posting)) {
         match self.body {

@@ -11,4 +11,4 @@ mod owner;
 pub(crate) use handle::Handle;
 pub(crate) use inbox::Inbox;
 pub(crate) use message::{Asked, Command, RowFacts, RowReply, Work};
-pub(crate) use owner::{Owner, apply_own, preview, remember_own};
+pub(crate) use owner::{Owner, apply_own, preview};

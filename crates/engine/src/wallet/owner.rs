@@ -409,7 +409,7 @@ pub(crate) fn apply_own(wallet: &mut Wallet, view: &View<'_>, lsn: Lsn) {
 }
 
 /// The keys that the record at `lsn` uses, for its owner to remember. Live and in replay.
-pub(crate) fn remember_own(wallet: &mut Wallet, view: &View<'_>, lsn: Lsn, rules: &Rules) {
+fn remember_own(wallet: &mut Wallet, view: &View<'_>, lsn: Lsn, rules: &Rules) {
     view.for_each_key(|hash, fingerprint, item| {
         let place = KeyPlace { lsn: lsn.get(), item };
         wallet.keys.remember(hash, place, fingerprint, view.at(), rules.idempotency_retention_ms);

@@ -31,6 +31,37 @@ impl Machine {
     }
 }
 
+/// Processor time of the whole machine since its start, in ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessorTime {
+    all: u64,
+    /// A processor had work and the hypervisor did not run it: others were at it, or a quota was used up.
+    withheld: u64,
+}
+
+impl ProcessorTime {
+    /// `None` where the kernel does not say.
+    pub fn now() -> Option<ProcessorTime> {
+        Self::parse(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// The share of `all` that was withheld since then.
+    pub fn withheld_since(self, before: ProcessorTime) -> f64 {
+        let [withheld, all] =
+            [self.withheld - before.withheld, self.all - before.all].map(|ticks| ticks as f64);
+        if all > 0.0 { withheld / all } else { 0.0 }
+    }
+
+    /// The first line: user, nice, system, idle, iowait, irq, softirq, steal, and what is part of user already.
+    fn parse(stat: &str) -> Option<ProcessorTime> {
+        let mut ticks =
+            stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map_while(|n| n.parse().ok());
+        let used: u64 = ticks.by_ref().take(7).sum();
+        let withheld = ticks.next()?;
+        Some(ProcessorTime { all: used + withheld, withheld })
+    }
+}
+
 /// Value of the first `name : value` line of a file of the kernel.
 pub(crate) fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
@@ -61,6 +92,17 @@ fn unknown() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_withheld_is_a_share_of_all() {
+        let time = |text| ProcessorTime::parse(text);
+        let before = time("cpu  10 0 10 70 0 0 0 10 5 0\ncpu0 1 2").expect("a kernel's line");
+        let after = time("cpu  20 0 20 130 0 0 0 30 9 9\n").expect("a kernel's line");
+        assert_eq!(before, ProcessorTime { all: 100, withheld: 10 });
+        assert!((after.withheld_since(before) - 0.2).abs() < 1e-9);
+        assert!(before.withheld_since(before).abs() < 1e-9);
+        assert_eq!([time(""), time("cpu0 1 2"), time("cpu  1 2 3")], [None; 3]);
+    }
 
     #[test]
     fn fields_are_found_by_their_exact_name() {

@@ -27,6 +27,8 @@ pub struct Report {
     pub machine: Machine,
     pub command: String,
     pub rows: Vec<Row>,
+    /// The share of processor time that the hypervisor withheld while rows were measured, by their name.
+    pub withheld: Vec<(String, f64)>,
 }
 
 impl Report {
@@ -54,6 +56,12 @@ impl Report {
             machine.cpu, machine.cores, machine.kernel, machine.memory_gib, machine.commit, self.command
         )
         .expect("writing to a String cannot fail");
+        if !self.withheld.is_empty() {
+            let shares = self.withheld.iter().map(|(name, share)| format!("{name} {:.1} %", share * 100.0));
+            let shares = shares.collect::<Vec<_>>().join(", ");
+            writeln!(out, "Processor time that the hypervisor withheld: {shares}.")
+                .expect("writing to a String cannot fail");
+        }
         out
     }
 
@@ -72,6 +80,7 @@ impl Report {
             "memory_gib": self.machine.memory_gib,
             "commit": self.machine.commit,
             "command": self.command,
+            "withheld": self.withheld.iter().map(|(name, share)| json!({ "rows": name, "share": share })).collect::<Vec<_>>(),
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
         })
     }
@@ -104,10 +113,16 @@ mod tests {
             memory_gib: 1.0,
             commit: "c".to_owned(),
         };
-        let report = Report { machine, command: "bench".to_owned(), rows: vec![row] };
+        let report = Report {
+            machine,
+            command: "bench".to_owned(),
+            rows: vec![row],
+            withheld: vec![("singles".to_owned(), 0.0314)],
+        };
         let text = report.to_markdown();
         let line = text.lines().nth(2).expect("a line under the head");
         assert_eq!(line, r"| a\|b | 1/s | 2/s | 0.50 | 0.5 | yes |");
+        assert!(text.ends_with("\nProcessor time that the hypervisor withheld: singles 3.1 %.\n"), "{text}");
         assert_eq!(report.to_json()["rows"][0]["ratio"], 0.5);
     }
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use benches::machine::Machine;
+use benches::machine::{Machine, ProcessorTime};
 use benches::report::Report;
 use benches::rows::{RowName, Settings};
 use clap::{Parser, ValueEnum};
@@ -66,12 +66,21 @@ fn measure(arguments: &Arguments) -> Result<bool> {
         wanted.extend(RowName::ALL);
     }
     let begun = Instant::now();
-    let mut report =
-        Report { machine: Machine::detect(), command: command_line(arguments), rows: Vec::new() };
+    let mut report = Report {
+        machine: Machine::detect(),
+        command: command_line(arguments),
+        rows: Vec::new(),
+        withheld: Vec::new(),
+    };
     let mut complete = true;
     for name in wanted {
         eprintln!("[{:>4.0} s] {name:?}", begun.elapsed().as_secs_f64());
-        match name.measure(&settings) {
+        let before = ProcessorTime::now();
+        let measured = name.measure(&settings);
+        if let (Some(before), Some(after)) = (before, ProcessorTime::now()) {
+            report.withheld.push((value_name(name), after.withheld_since(before)));
+        }
+        match measured {
             Ok(rows) => report.rows.extend(rows),
             Err(error) => {
                 complete = false;
@@ -126,9 +135,8 @@ fn command_line(arguments: &Arguments) -> String {
         line.push_str(" --long");
     }
     for name in &arguments.only {
-        let value = name.to_possible_value().expect("every name can be given");
         line.push_str(" --only ");
-        line.push_str(value.get_name());
+        line.push_str(&value_name(*name));
     }
     if let Some(rounds) = arguments.rounds {
         line.push_str(&format!(" --rounds {rounds}"));
@@ -137,4 +145,10 @@ fn command_line(arguments: &Arguments) -> String {
         line.push_str(&format!(" --seconds {seconds}"));
     }
     line
+}
+
+/// As it is given on the command line.
+fn value_name(name: RowName) -> String {
+    let value = name.to_possible_value().expect("every name can be given");
+    value.get_name().to_owned()
 }

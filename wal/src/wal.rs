@@ -104,6 +104,12 @@ impl<T> Wal<T> {
         self.0.shared.published.admission()
     }
 
+    /// Whether a segment stands ready behind the one in use. Who can wait with what is not urgent, and would write much,
+    /// leaves the rest of the present one to others.
+    pub fn has_segment_ready(&self) -> bool {
+        self.0.shared.ready_segments() > 0
+    }
+
     /// A reader of what is durable.
     pub fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.0.shared.published))

@@ -3,7 +3,9 @@
 //! A thread of its own and not a task: a runtime that is busy with requests must not make deadlines late. Each round it
 //! looks at the clock and the log, decides how far the node has served, collects new timers, and wakes owners in slices.
 //! Bounds: at most [`IN_FLIGHT_MAX`] of its decisions wait for the disk, so that a slow disk cannot pile them up and a
-//! burst cannot fill the open batch of the log; between two slices everybody else gets the log.
+//! burst cannot fill the open batch of the log; between two slices everybody else gets the log. None is taken while the log
+//! has no segment ready behind the one in use: a burst may write faster than segments are made, and what is left of the
+//! present one is for requests, which would be refused without it.
 
 use std::{
     collections::VecDeque,
@@ -295,6 +297,9 @@ impl<'s> Rounds<'s> {
 
     /// Decisions that may be taken before others get the log.
     fn room(&self) -> usize {
+        if !self.shared.wal.has_segment_ready() {
+            return 0;
+        }
         IN_FLIGHT_MAX.saturating_sub(self.in_flight.len()).min(SLICE)
     }
 

@@ -5,9 +5,12 @@ use std::{io::ErrorKind, sync::Arc};
 use engine::Authorize;
 use ledger::{Denial, Sla, TokenStatus};
 use testkit::Random;
-use wal::testing::{Fault, FaultyStorage, MemoryStorage, On};
+use wal::{
+    Storage,
+    testing::{Fault, FaultyStorage, MemoryStorage, On},
+};
 
-use crate::harness::{GatedStorage, Market, Setup, denial, eventually, fund, pass, redeem, seen};
+use crate::harness::{GatedStorage, Market, Setup, denial, eventually, fund, pass, pay, redeem, seen};
 
 const HOUR_MS: i64 = 3_600_000;
 const TEN_YEARS_MS: i64 = 10 * 365 * 86_400_000;
@@ -91,6 +94,52 @@ fn a_stuck_disk_makes_nobody_late() {
     assert_eq!(accepted.value.status, TokenStatus::Accepted);
     seen(&node, &clock);
     assert_eq!(market.complete(&node, token).status, TokenStatus::Settled);
+}
+
+/// Deadlines of very many tokens at one moment write more than the log has room for before its next segment is made.
+#[test]
+fn a_burst_of_deadlines_leaves_the_log_open_to_payments() {
+    const TOKENS: usize = 8_000;
+    let disk = GatedStorage::new(Arc::new(MemoryStorage::new()));
+    let setup = Setup::new(disk.clone()).tuned(|options| {
+        options.wal.segment_bytes = 512 << 10;
+        options.wal.record_bytes_max = 16 << 10;
+        options.wal.segments_ahead = 1;
+    });
+    let (node, clock) = (setup.start(), setup.clock.clone());
+    let market = Market::open(&node, None);
+    node.run(node.engine.fund(&market.consumer.caller, fund(&market.consumer, "10000"))).expect("funded");
+    let ask = Authorize { ttl_ms: Some(2_000), ..market.ask() };
+    for _ in 0..TOKENS {
+        node.run(node.engine.authorize(&market.consumer.caller, ask.clone())).expect("reserved");
+    }
+    let segments = || disk.list().expect("a list").len();
+    let pay = || {
+        let command = pay(&market.consumer, market.provider.wallet, "1");
+        node.run(node.engine.pay(&market.consumer.caller, command)).map(drop)
+    };
+    let ready = || {
+        wal::stat(Arc::new(disk.clone()), setup.options.wal.clone())
+            .is_ok_and(|stat| stat.segments_ready == 1)
+    };
+    eventually("a segment is ready", ready);
+    let gate = disk.shut_for_new_files();
+    let fired = || node.engine.gauges().deadlines_fired;
+    pass(&node, &clock, 2_000);
+    eventually("the deadlines come", || fired() > 0);
+    // They stop, or they are through: nobody makes a segment meanwhile.
+    let (mut last, made) = (0, segments());
+    eventually("the deadlines wait", || {
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        std::mem::replace(&mut last, fired()) == fired()
+    });
+    assert!(fired() < TOKENS as u64, "the log has no room for all of them");
+    assert_eq!(pay(), Ok(()), "with {} deadlines told", fired());
+    assert_eq!(segments(), made);
+    drop(gate);
+    eventually("the others come", || fired() == TOKENS as u64);
+    assert_eq!(pay(), Ok(()));
+    assert_eq!(market.books(&node)[1], "0");
 }
 
 /// T12: a disk that takes its time with every sync. What a provider waits for our answers is not its own time, but for

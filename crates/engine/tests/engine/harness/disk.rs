@@ -1,4 +1,4 @@
-//! A disk that is slow when told to: while its gate is shut, no sync of a file comes to an end.
+//! A disk that is slow when told to: while a gate is shut, no sync of a file comes to an end, or no new file.
 
 use std::{
     io,
@@ -10,14 +10,15 @@ use wal::{
     storage::{Access, Lock, StorageFile},
 };
 
-/// Another storage behind a gate for its syncs. Clones share the gate.
+/// Another storage behind gates for its syncs and for new files. Clones share the gates.
 #[derive(Clone)]
 pub(crate) struct GatedStorage {
     inner: Arc<dyn Storage>,
     gate: Arc<Gate>,
+    new_files: Arc<Gate>,
 }
 
-/// A shut gate; dropping it lets every sync that waits go on.
+/// A shut gate; dropping it lets everything that waits go on.
 pub(crate) struct Shut(Arc<Gate>);
 
 impl Shut {
@@ -46,13 +47,19 @@ struct State {
 
 impl GatedStorage {
     pub(crate) fn new(inner: Arc<dyn Storage>) -> Self {
-        Self { inner, gate: Arc::default() }
+        Self { inner, gate: Arc::default(), new_files: Arc::default() }
     }
 
     /// A sync waits until the answer is opened or dropped. Hold it in front of the engine, which ends only with its disk.
     pub(crate) fn shut(&self) -> Shut {
         self.gate.set(true);
         Shut(self.gate.clone())
+    }
+
+    /// The same for the making of files: the log gets no further segments.
+    pub(crate) fn shut_for_new_files(&self) -> Shut {
+        self.new_files.set(true);
+        Shut(self.new_files.clone())
     }
 
     /// Syncs that wait now.
@@ -91,6 +98,7 @@ impl Storage for GatedStorage {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.new_files.pass();
         Ok(self.gated(self.inner.create(name)?))
     }
 

@@ -221,6 +221,10 @@ fn metrics_listener(config: &Config, telemetry: &Telemetry) -> Result<Option<Soc
     Ok(Some(address))
 }
 
+/// Connections that may wait to be accepted, where the system allows as many (`net.core.somaxconn`). A client beyond that
+/// gets no answer and tries again after a second.
+const BACKLOG: i32 = 4_096;
+
 /// Binds a listener; the message names the key that sets its address.
 fn bind(address: &str, key: &str) -> Result<TcpListener, Failure> {
     let parsed: SocketAddr = address.parse().map_err(|_| {
@@ -235,9 +239,10 @@ fn bind(address: &str, key: &str) -> Result<TcpListener, Failure> {
             format!("cannot listen on {address} (key `{key}`): {error}; choose another port"),
         )
     })?;
-    listener
-        .set_nonblocking(true)
-        .map_err(|error| Failure::because(format!("cannot listen on {address}"), &error))?;
+    let failed = |error| Failure::because(format!("cannot listen on {address}"), &error);
+    // The standard library asks for 128; a listener may be told again.
+    rustix::net::listen(&listener, BACKLOG).map_err(|errno| failed(errno.into()))?;
+    listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }
 
@@ -293,6 +298,21 @@ mod tests {
         config.http.connections_max = 0;
         let why = api_settings(&config).expect_err("must be refused").0;
         assert!(why.contains("connections_max: must be at least 1"), "{why}");
+    }
+
+    /// A client that is turned away tries again after a second, and the next time after two.
+    #[test]
+    fn clients_that_come_all_at_once_wait_for_nobody_to_accept_them() {
+        let listener = bind("127.0.0.1:0", "server.listen").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let connect = |number| {
+            let connected = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(900));
+            connected.unwrap_or_else(|error| panic!("client {number}: {error}"))
+        };
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("a bound of the system");
+        let most: usize = most.trim().parse().expect("a number");
+        let clients: Vec<_> = (0..most.min(400)).map(connect).collect();
+        assert!(!clients.is_empty());
     }
 
     #[test]

@@ -5,12 +5,10 @@ use ledger::{BatchItem, Denial, Rail, Timestamp};
 use testkit::Random;
 use wal::testing::MemoryStorage;
 
-use crate::harness::{
-    Node, PATIENCE, Party, Setup, amount, batch, batch_item, denial, external, fund, page, pay, usd,
-};
+use crate::harness::{Node, Party, Setup, amount, batch, batch_item, denial, external, fund, page, pay, usd};
 
 fn setup() -> Setup {
-    Setup::new(MemoryStorage::new()).with_history().tuned(|options| options.history_wait = PATIENCE)
+    Setup::new(MemoryStorage::new()).with_history()
 }
 
 fn list(node: &Node, party: &Party, filter: PaymentFilter) -> Vec<PaymentReceipt> {

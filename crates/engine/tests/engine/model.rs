@@ -50,7 +50,6 @@ impl Story {
             Setup::new(disk.clone()).with_history().with_keys_on_disk(keys_in_memory).tuned(|options| {
                 options.rules = config.rules();
                 options.idle_after = Duration::from_millis(3);
-                options.history_wait = crate::harness::PATIENCE;
             });
         let node = setup.start();
         let owners: Vec<Party> =

@@ -42,7 +42,6 @@ impl Story {
         let setup = Setup::new(disk.clone()).with_history().tuned(|options| {
             options.rules.token_start_within_ms = 1_025;
             options.rules.token_complete_within_ms = 1_525;
-            options.history_wait = crate::harness::PATIENCE;
         });
         let node = setup.start();
         let parties: Vec<_> = (0..PARTIES).map(|index| node.party(&format!("party {index}"))).collect();

@@ -52,6 +52,8 @@ impl Setup {
             wal,
             snapshot_every: Duration::ZERO,
             snapshots_kept: 2,
+            // The index gives way to everything else, and the tests of other modules leave it little.
+            history_wait: PATIENCE,
             // Both ways to an owner, in turns.
             activation: Activation::Every(NonZeroU32::new(2).expect("not zero")),
             ..Options::default()

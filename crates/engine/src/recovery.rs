@@ -20,7 +20,7 @@ use crate::{
     budget::Budgets,
     claim::Claims,
     commit::position,
-    directory::{Agents, apply_agent_fact, forget_keys, remember_agent_fact},
+    directory::{Agents, apply_agent_fact, remember_agent_fact},
     keys::{GatherError, Keys},
     recovery::remembering::Remembering,
     registry::Registry,
@@ -325,7 +325,7 @@ impl Rebuilt {
     fn forget_keys(&mut self, keys: &Keys) {
         self.registry.forget_keys(keys, &mut || ());
         for agent in self.agents.values_mut() {
-            forget_keys(keys, agent, keys.floor());
+            keys.forget(&mut agent.idempotency, keys.floor());
         }
         self.remembering.forget(keys);
         self.keys_held = keys.in_memory() - self.remembering.held();

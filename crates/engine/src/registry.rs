@@ -281,7 +281,7 @@ impl Registry {
                 Slot::AtRest(wallet) => match wallet.keys() {
                     None => {}
                     Some(held) if held.len() > FEW_KEYS || held.parts() > 1 => many.push(id),
-                    Some(_) => wallet.change(|wallet| forget(keys, wallet, below, 0)),
+                    Some(_) => wallet.change(|wallet| keys.forget_part(&mut wallet.keys, below, 0)),
                 },
                 Slot::Active(handle) => {
                     // Never refused: its bound is for commands.
@@ -308,7 +308,7 @@ impl Registry {
             Slot::AtRest(wallet) => {
                 let is_left = wallet.keys().is_some_and(|held| part < held.parts());
                 if is_left {
-                    wallet.change(|wallet| forget(keys, wallet, below, part));
+                    wallet.change(|wallet| keys.forget_part(&mut wallet.keys, below, part));
                 }
                 is_left
             }
@@ -505,12 +505,6 @@ fn post(wallet: &mut RestingWallet, posting: &Posting, position: Position) {
     if let Some(release) = posting.release {
         wallet.release(release);
     }
-}
-
-fn forget(keys: &Keys, wallet: &mut Wallet, below: u64, part: usize) {
-    let before = wallet.keys.len();
-    wallet.keys.forget_below(below, part);
-    keys.count(before, wallet.keys.len());
 }
 
 #[cfg(test)]

@@ -9,5 +9,5 @@ mod published;
 
 pub(crate) use handle::Handle;
 pub(crate) use message::{Command, Message};
-pub(crate) use owner::{Agents, apply_agent_fact, forget_keys, remember_agent_fact};
+pub(crate) use owner::{Agents, apply_agent_fact, remember_agent_fact};
 pub(crate) use published::PublishedDirectory;

@@ -12,7 +12,6 @@ use wal::{Lsn, Refused};
 
 use super::message::{Command, RowsReply};
 use crate::{
-    keys::Keys,
     refusal::Refusal,
     release::{Companion, Parked, Reply},
     shared::Shared,
@@ -69,7 +68,7 @@ impl Owner {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
         for (id, agent) in self.agents.range_mut((start, Bound::Unbounded)).take(limit) {
-            forget_keys(&self.shared.keys, agent, below);
+            self.shared.keys.forget(&mut agent.idempotency, below);
             last = Some(*id);
         }
         last
@@ -237,15 +236,6 @@ pub(crate) fn remember_agent_fact(agent: &mut Agent, fact: &AgentFact, lsn: Lsn,
         }
         AgentFact::KeyAdded(_) | AgentFact::KeyRevoked(_) | AgentFact::KeysRotated(_) => {}
     }
-}
-
-/// Forgets the keys of records below `below`, which are on disk.
-pub(crate) fn forget_keys(keys: &Keys, agent: &mut Agent, below: u64) {
-    let before = agent.idempotency.len();
-    for part in 0..agent.idempotency.parts() {
-        agent.idempotency.forget_below(below, part);
-    }
-    keys.count(before, agent.idempotency.len());
 }
 
 fn reply_of(fact: &AgentFact) -> Reply {

@@ -152,6 +152,18 @@ impl Keys {
         }
     }
 
+    /// Has an owner forget the keys of records below `below`, which are on disk, from one part of those it holds.
+    pub(crate) fn forget_part(&self, held: &mut IdempotencyKeys, below: u64, part: usize) {
+        let before = held.len();
+        held.forget_below(below, part);
+        self.count(before, held.len());
+    }
+
+    /// The same from all parts.
+    pub(crate) fn forget(&self, held: &mut IdempotencyKeys, below: u64) {
+        (0..held.parts()).for_each(|part| self.forget_part(held, below, part));
+    }
+
     /// Brings the keys that a command carries into its owner's memory for the length of one decision, where they are on
     /// disk. To be called by whoever holds the owner exclusively; [`IdempotencyKeys::release_recalled`] ends it.
     /// `absent_below`: what [`Self::warm`] found out. The floor may have moved since, and more is on disk then.

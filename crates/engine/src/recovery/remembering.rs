@@ -142,7 +142,7 @@ impl Remembering {
 
     /// Drops the keys that are on disk, as their wallets would.
     pub(super) fn forget(&mut self, keys: &Keys) {
-        self.settled().forget_below(keys.floor(), |before, after| keys.count(before, after));
+        self.settled().forget(keys, keys.floor());
     }
 
     /// Gives every wallet its keys. Returns how many there are.
@@ -214,22 +214,21 @@ impl Keyring {
         black_box(found.count());
     }
 
-    /// `count` is told of each owner's keys how many there were and how many are left.
-    fn forget_below(&mut self, lsn: u64, count: impl Fn(usize, usize)) {
-        for (_, keys) in self.owners.iter_mut() {
-            let before = keys.len();
-            let forgotten: usize = (0..keys.parts()).map(|part| keys.forget_below(lsn, part)).sum();
-            self.held -= forgotten as u64;
-            count(before, keys.len());
+    fn forget(&mut self, keys: &Keys, below: u64) {
+        for (_, owned) in self.owners.iter_mut() {
+            let before = owned.len() as u64;
+            keys.forget(owned, below);
+            self.held = self.held + owned.len() as u64 - before;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ledger::{AgentId, Currency, Position, WalletId};
+    use ledger::{AgentId, Currency, Position, Rules, WalletId};
 
     use super::*;
+    use crate::keys::KeyOptions;
 
     const WALLETS: usize = 40;
     const RETENTION_MS: u64 = 1_000;
@@ -281,6 +280,7 @@ mod tests {
         }
         let mut own = model.clone();
         let mut remembering = Remembering::new(RETENTION_MS);
+        let keys = Keys::open(&KeyOptions::default(), &Rules::default()).expect("all in memory");
         let mut brought = 0;
         for (step, (wallet, used)) in uses(&located).skip(BEFORE).take(USES).enumerate() {
             remember(&mut model[wallet], used);
@@ -290,11 +290,11 @@ mod tests {
             if step == USES / 2 {
                 let below = used.place.lsn - 500;
                 let held = remembering.held();
-                let forgotten = std::cell::Cell::new(0);
-                let count = |before: usize, after: usize| forgotten.set(forgotten.get() + before - after);
-                remembering.settled().forget_below(below, count);
-                assert!(forgotten.get() > 0);
-                assert_eq!(remembering.held(), held - forgotten.get() as u64);
+                keys.set_in_memory(held);
+                remembering.settled().forget(&keys, below);
+                let forgotten = held - keys.in_memory();
+                assert!(forgotten > 0);
+                assert_eq!(remembering.held(), held - forgotten);
                 for keys in &mut model {
                     (0..keys.parts()).for_each(|part| assert!(keys.forget_below(below, part) < USES));
                 }

@@ -94,10 +94,8 @@ impl<'w> Owner<'w> {
 
     /// Forgets the keys of one part that are on disk. The answer is the next part, when there is one.
     pub(crate) fn forget_keys(&mut self, part: usize) -> Option<usize> {
-        let (keys, before) = (&self.shared.keys, self.wallet.keys.len());
-        let parts = self.wallet.keys.parts();
-        self.wallet.keys.forget_below(keys.floor(), part);
-        keys.count(before, self.wallet.keys.len());
+        let (keys, parts) = (&self.shared.keys, self.wallet.keys.parts());
+        keys.forget_part(&mut self.wallet.keys, keys.floor(), part);
         (part + 1 < parts).then_some(part + 1)
     }
 

@@ -376,19 +376,23 @@ impl<T> Intake<T> {
         let admission = match self.status {
             Status::Poisoned => Admission::Poisoned,
             Status::Closing => Admission::ReadOnly,
-            Status::Running if self.has_prospects() => Admission::Open,
-            Status::Running => Admission::ReadOnly,
+            Status::Running => self.outlook(),
         };
         self.published.set_admission(admission);
     }
 
-    /// Whether what is admitted now will find room: another segment is ready, or one is being made and the
-    /// current one is not yet half full. The other half is for what was admitted before.
-    fn has_prospects(&self) -> bool {
-        let Some(current) = &self.current else {
-            return !self.ready.is_empty();
-        };
-        let room = current.identity.limit().since(self.end);
-        !self.ready.is_empty() || (!self.disk_full && room > current.identity.capacity / 2)
+    /// What whoever is admitted now will find: room, if another segment is ready, or one is being made and the current
+    /// one is not yet half full. The other half is for what was admitted before.
+    fn outlook(&self) -> Admission {
+        if !self.ready.is_empty() {
+            return Admission::Open;
+        }
+        match &self.current {
+            Some(current) if !self.disk_full => {
+                let room = current.identity.limit().since(self.end);
+                if room > current.identity.capacity / 2 { Admission::Open } else { Admission::Pressed }
+            }
+            _ => Admission::ReadOnly,
+        }
     }
 }

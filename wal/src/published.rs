@@ -92,6 +92,7 @@ impl Published {
     pub(crate) fn admission(&self) -> Admission {
         match self.admission.load(Ordering::Acquire) {
             value if value == Admission::Open as u8 => Admission::Open,
+            value if value == Admission::Pressed as u8 => Admission::Pressed,
             value if value == Admission::Poisoned as u8 => Admission::Poisoned,
             _ => Admission::ReadOnly,
         }

@@ -18,6 +18,9 @@ pub struct Wal<T>(Arc<Running<T>>);
 pub enum Admission {
     /// There is room.
     Open,
+    /// The next segment is still being made, and what is left of the present one is kept for what was admitted
+    /// before. Opens by itself, soon: whoever can wait gets room in the end.
+    Pressed,
     /// The next segment cannot be allocated (or the log is closed). What was admitted before still fits as
     /// long as it is less than half a segment. Opens by itself when space comes back.
     ReadOnly,

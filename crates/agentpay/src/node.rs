@@ -124,6 +124,7 @@ pub(crate) fn engine_options(config: &Config, id_key: [u8; 32]) -> Result<engine
             config.x402.clock_jump_max_seconds,
         )?),
         outage_max: Duration::from_secs(positive("x402.outage_max_seconds", config.x402.outage_max_seconds)?),
+        segment_wait: Duration::from_millis(config.log.segment_wait_ms),
         history_wait: Duration::from_millis(config.history.wait_ms),
     })
 }
@@ -328,6 +329,7 @@ mod tests {
         assert_eq!(options.idle_after, expected.idle_after);
         assert_eq!(options.snapshot_every, expected.snapshot_every);
         assert_eq!(options.history_wait, expected.history_wait);
+        assert_eq!(options.segment_wait, expected.segment_wait);
         assert_eq!(options.tokens_open_max, expected.tokens_open_max);
         assert_eq!(options.tokens_open_per_agent_max, expected.tokens_open_per_agent_max);
         assert_eq!(options.keys.in_memory_max, expected.keys.in_memory_max);

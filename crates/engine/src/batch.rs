@@ -43,7 +43,7 @@ pub(crate) async fn pay<'e>(
         return Ok(Undelivered::delivered_already(Answer::first(Vec::new())));
     }
     let admit = || engine.admit(&caller.meter, u32::try_from(count).unwrap_or(u32::MAX));
-    let mut permit = admit()?;
+    let mut permit = admit().await?;
     let PayBatch { items, atomic, key, at } = request;
     let payers: Vec<WalletId> = items.iter().map(|(payer, _)| *payer).collect();
     let mut items: Vec<Option<BatchItem>> = items.into_iter().map(|(_, item)| Some(item)).collect();
@@ -66,7 +66,7 @@ pub(crate) async fn pay<'e>(
         // own way.
         drop(permit);
         check_key(engine, caller, groups().filter(is_owned).map(payer_of), key).await?;
-        permit = admit()?;
+        permit = admit().await?;
     }
     let groups: Vec<Group<'_>> = groups()
         .filter(is_owned)

@@ -33,6 +33,7 @@ use crate::{
     directory::{self, PublishedDirectory},
     follower::Follower,
     keys::{Keys, Spiller},
+    line::{Line, LogTakes},
     metrics::Metrics,
     options::Options,
     reads::Reads,
@@ -162,6 +163,7 @@ impl Engine {
             totals: Mutex::new(rebuilt.totals),
             delivered,
             admission: Admission::new(options.in_flight_max, options.in_flight_per_agent_max),
+            line: Line::default(),
             rush: Rush::default(),
             snapshot_rate: Arc::new(Rate::new(NonZeroU64::new(options.snapshot_bytes_per_second))),
             sealer: IdSealer::new(&options.id_key),
@@ -239,6 +241,7 @@ impl Engine {
             agents: shared.directory.agents(),
             active_actors: shared.registry.active_len(),
             in_flight: u64::from(shared.admission.in_flight()),
+            waiting_for_segment: shared.line.len(),
             history_cursor: history_cursor.unwrap_or(durable_lsn),
             keys_in_memory: shared.keys.in_memory(),
             keys_on_disk: spilled.keys,
@@ -278,7 +281,7 @@ impl Engine {
 
     /// Registers an agent with its keys and a first wallet.
     pub async fn create_agent(&self, new: NewAgent) -> Result<Agent, Refusal> {
-        let permit = self.admit(&Arc::default(), 1)?;
+        let permit = self.admit(&Arc::default(), 1).await?;
         match self.ask_directory(directory::Command::Create(Box::new(new)), permit).await? {
             Reply::Agent(Some(agent)) => Ok(*agent),
             reply => unexpected(&reply),
@@ -309,7 +312,7 @@ impl Engine {
         command: OpenWallet,
     ) -> Result<Answer<WalletView>, Refusal> {
         let shared = &self.0.shared;
-        let permit = self.admit(&caller.meter, 1)?;
+        let permit = self.admit(&caller.meter, 1).await?;
         let command = OpenWalletCommand {
             wallet: WalletId::new(shared.options.partition, shared.random()),
             label: command.label,
@@ -384,18 +387,20 @@ impl Engine {
         &self.0.reads
     }
 
-    /// Takes places for a command that will change something, unless the engine takes none now.
-    pub(crate) fn admit(&self, meter: &Arc<AgentMeter>, weight: u32) -> Result<Permit, Refusal> {
+    /// Takes places for a command that will change something, unless the engine takes none now. Waits when the log will
+    /// soon have room again; the places are taken before that, so what waits is bounded.
+    pub(crate) async fn admit(&self, meter: &Arc<AgentMeter>, weight: u32) -> Result<Permit, Refusal> {
         let shared = &self.0.shared;
-        match shared.status.phase() {
-            // Nothing is forgotten early for lack of room, so nothing new is taken.
-            Phase::Ready if shared.keys.is_full() => Err(Refusal::Overloaded),
-            Phase::Ready => shared.admission.admit(meter, weight),
-            Phase::ReadOnly => Err(Refusal::ReadOnly),
-            Phase::Recovering { .. } | Phase::Failed | Phase::Stopping | Phase::Stopped => {
-                Err(Refusal::Stopping)
-            }
+        // Nothing is forgotten early for lack of room, so nothing new is taken.
+        if shared.status.phase() == Phase::Ready && shared.keys.is_full() {
+            return Err(Refusal::Overloaded);
         }
+        let log = shared.log_takes_changes()?;
+        let permit = shared.admission.admit(meter, weight)?;
+        if log == LogTakes::Later {
+            Box::pin(shared.line.wait(shared)).await?;
+        }
+        Ok(permit)
     }
 
     /// Takes places for questions to owners: their answers may have to wait for the disk, and what waits is bounded. In
@@ -506,7 +511,7 @@ impl Engine {
     }
 
     async fn change_keys(&self, command: directory::Command) -> Result<(), Refusal> {
-        let permit = self.admit(&Arc::default(), 1)?;
+        let permit = self.admit(&Arc::default(), 1).await?;
         match self.ask_directory(command, permit).await? {
             Reply::Done => Ok(()),
             reply => unexpected(&reply),

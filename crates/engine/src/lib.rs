@@ -26,6 +26,7 @@ mod events;
 mod follower;
 mod housekeeping;
 mod keys;
+mod line;
 mod listing;
 mod lists;
 mod metrics;

@@ -33,6 +33,8 @@ pub struct Options {
     pub snapshot_bytes_per_second: u64,
     /// Verified snapshot generations that are kept.
     pub snapshots_kept: usize,
+    /// How long a change waits for the log's next segment when the disk does not keep up, before it is refused.
+    pub segment_wait: Duration,
     /// The log's own settings.
     pub wal: wal::Options,
     /// When a wallet at rest gets an actor.
@@ -71,6 +73,7 @@ impl Default for Options {
             snapshot_every: Duration::from_secs(300),
             snapshot_bytes_per_second: 32 << 20,
             snapshots_kept: 2,
+            segment_wait: Duration::from_secs(5),
             wal: wal::Options::default(),
             activation: Activation::Contended,
             tokens_open_max: 4_194_304,

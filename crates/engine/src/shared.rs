@@ -16,6 +16,7 @@ use crate::{
     denied::DeniedLately,
     directory::PublishedDirectory,
     keys::Keys,
+    line::Line,
     metrics::Metrics,
     options::Options,
     refusal::Refusal,
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) totals: Mutex<TotalsAt>,
     pub(crate) delivered: Arc<Delivered>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) line: Line,
     pub(crate) rush: Rush,
     /// What a snapshot may write per second.
     pub(crate) snapshot_rate: Arc<Rate>,

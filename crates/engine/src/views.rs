@@ -289,6 +289,8 @@ pub struct Gauges {
     pub agents: u64,
     pub active_actors: u64,
     pub in_flight: u64,
+    /// Changes that wait for the log's next segment.
+    pub waiting_for_segment: u64,
     pub history_cursor: u64,
     /// Idempotency keys that owners hold in memory.
     pub keys_in_memory: u64,

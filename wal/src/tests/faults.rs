@@ -171,7 +171,7 @@ fn storage_restarts_read_only(storage: &FaultyStorage, records: &[Record]) {
 }
 
 #[test]
-fn admission_closes_before_appenders_outrun_the_allocator() {
+fn admission_is_pressed_before_appenders_outrun_the_allocator() {
     let mut driven = Driven::start(Arc::new(FaultyStorage::new()), small(1)).expect("starts");
     let mut seen = Vec::new();
     loop {
@@ -184,7 +184,7 @@ fn admission_closes_before_appenders_outrun_the_allocator() {
         }
     }
     let expected =
-        [(Admission::Open, None), (Admission::ReadOnly, None), (Admission::ReadOnly, Some(Refused::Full))];
+        [(Admission::Open, None), (Admission::Pressed, None), (Admission::Pressed, Some(Refused::Full))];
     assert_eq!(seen, expected);
     driven.allocate();
     driven.append(vec![7; 100]).expect("room again");

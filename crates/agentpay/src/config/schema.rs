@@ -75,6 +75,7 @@ pub(crate) struct Log {
     pub gather_us_per_record: u64,
     pub gather_us_max: u64,
     pub segments_ahead: u32,
+    pub segment_wait_ms: u64,
     pub watermark_after_ms: u64,
     pub allocation_retry_ms: u64,
 }
@@ -300,6 +301,7 @@ impl Default for Log {
             gather_us_per_record: microseconds(wal.gather_per_record),
             gather_us_max: microseconds(wal.gather_max),
             segments_ahead: wal.segments_ahead,
+            segment_wait_ms: milliseconds(engine::Options::default().segment_wait),
             watermark_after_ms: milliseconds(wal.watermark_after),
             allocation_retry_ms: milliseconds(wal.allocation_retry),
         }

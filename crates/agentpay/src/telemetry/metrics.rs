@@ -39,6 +39,7 @@ pub(super) struct Gauges {
     agents: Gauge,
     active_actors: Gauge,
     in_flight: Gauge,
+    waiting_for_segment: Gauge,
     keys_in_memory: Gauge,
     keys_on_disk: Gauge,
     key_files: Gauge,
@@ -73,6 +74,10 @@ impl Gauges {
             in_flight: described(
                 "agentpay_engine_in_flight_requests",
                 "Places taken of admission.in_flight_max",
+            ),
+            waiting_for_segment: described(
+                "agentpay_engine_waiting_for_segment_requests",
+                "Changes that wait for the log's next segment because the disk does not keep up",
             ),
             keys_in_memory: described(
                 "agentpay_keys_in_memory_entries",
@@ -131,6 +136,7 @@ impl Gauges {
         self.agents.set(exact(now.agents));
         self.active_actors.set(exact(now.active_actors));
         self.in_flight.set(exact(now.in_flight));
+        self.waiting_for_segment.set(exact(now.waiting_for_segment));
         self.keys_in_memory.set(exact(now.keys_in_memory));
         self.keys_on_disk.set(exact(now.keys_on_disk));
         self.key_files.set(exact(now.key_files));

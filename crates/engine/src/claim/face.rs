@@ -41,7 +41,7 @@ impl Engine {
         asker: Asker<'_>,
         command: RefundPayment,
     ) -> Result<Answer<RefundReceipt>, Refusal> {
-        let permit = self.admitted(asker)?;
+        let permit = self.admitted(asker).await?;
         let Claimable { transaction, terms, payer_agent, payee_agent, .. } =
             self.claimable(command.payment).await?;
         let by = match asker {
@@ -87,7 +87,7 @@ impl Engine {
         asker: Asker<'_>,
         command: OpenDispute,
     ) -> Result<Answer<DisputeView>, Refusal> {
-        let permit = self.admitted(asker)?;
+        let permit = self.admitted(asker).await?;
         let found = self.claimable(command.payment).await?;
         let by = party(asker, found.payer_agent, found.payee_agent).ok_or(Refusal::UnknownPayment)?;
         let OpenDispute { reason, description, key, at, .. } = command;
@@ -124,7 +124,7 @@ impl Engine {
         asker: Asker<'_>,
         command: AddEvidence,
     ) -> Result<Answer<EvidenceView>, Refusal> {
-        let permit = self.admitted(asker)?;
+        let permit = self.admitted(asker).await?;
         let (dispute, opened, by) = self.disputed(asker, command.dispute).await?;
         let AddEvidence { category, content, key, at, .. } = command;
         let terms = opened.terms;
@@ -149,7 +149,7 @@ impl Engine {
         note: Option<Box<str>>,
         at: Timestamp,
     ) -> Result<Answer<DisputeView>, Refusal> {
-        let permit = self.admitted(asker)?;
+        let permit = self.admitted(asker).await?;
         let (dispute, opened, by) = self.disputed(asker, id).await?;
         if by == Party::Operator && step == DisputeMove::Withdraw {
             return Err(Denial::OnlyTheOpener.into());
@@ -219,10 +219,10 @@ impl Engine {
         }
     }
 
-    fn admitted(&self, asker: Asker<'_>) -> Result<Permit, Refusal> {
+    async fn admitted(&self, asker: Asker<'_>) -> Result<Permit, Refusal> {
         match asker {
-            Asker::Agent(caller) => self.admit(&caller.meter, 1),
-            Asker::Operator => self.admit(&Arc::default(), 1),
+            Asker::Agent(caller) => self.admit(&caller.meter, 1).await,
+            Asker::Operator => self.admit(&Arc::default(), 1).await,
         }
     }
 

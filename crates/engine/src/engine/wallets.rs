@@ -23,7 +23,7 @@ impl Engine {
     }
 
     pub async fn fund(&self, caller: &Caller, command: FundCommand) -> Result<Answer<FundReceipt>, Refusal> {
-        let permit = self.admit(&caller.meter, 1)?;
+        let permit = self.admit(&caller.meter, 1).await?;
         self.owned(caller, command.wallet)?;
         match self.ask(command.wallet, Command::Fund(command), permit).await? {
             Reply::Funding(lsn, funding) => {
@@ -43,7 +43,7 @@ impl Engine {
         wanted: WalletStatus,
         at: Timestamp,
     ) -> Result<WalletView, Refusal> {
-        let permit = self.admit(&caller.meter, 1)?;
+        let permit = self.admit(&caller.meter, 1).await?;
         self.owned(caller, id)?;
         match self.ask(id, Command::SetStatus { caller: caller.agent, wanted, at }, permit).await? {
             Reply::Wallet(view) => Ok(view),
@@ -59,7 +59,7 @@ impl Engine {
         policy: Policy,
         at: Timestamp,
     ) -> Result<PolicyView, Refusal> {
-        let permit = self.admit(&caller.meter, 1)?;
+        let permit = self.admit(&caller.meter, 1).await?;
         self.owned(caller, id)?;
         let command = Command::SetPolicy { caller: caller.agent, policy: Box::new(policy), at };
         match self.ask(id, command, permit).await? {
@@ -87,7 +87,7 @@ impl Engine {
         at: Timestamp,
     ) -> Result<PolicyView, Refusal> {
         let shared = &self.0.shared;
-        let _permit = self.admit(&caller.meter, 1)?;
+        let _permit = self.admit(&caller.meter, 1).await?;
         let at = shared.time.now().max(at);
         let decided = shared.budgets.set(shared, caller.agent, policy, at)?;
         self.delivered(decided).await?;
@@ -150,7 +150,7 @@ impl Engine {
         caller: &Caller,
         mut command: PayCommand,
     ) -> Result<Undelivered<'_, Answer<PaymentReceipt>>, Refusal> {
-        let permit = self.admit(&caller.meter, 1)?;
+        let permit = self.admit(&caller.meter, 1).await?;
         let payer = command.payer;
         command.payee_agent = self.check_payee(caller, payer, &command.payee)?;
         let asked = self.held_to_budget(caller.agent, Command::Pay(command));

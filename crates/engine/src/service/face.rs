@@ -24,7 +24,7 @@ impl Engine {
     ) -> Result<Answer<ServiceView>, Refusal> {
         let shared = self.shared();
         let RegisterService { terms, wallet, key, at } = command;
-        let permit = self.admit(&caller.meter, 1)?;
+        let permit = self.admit(&caller.meter, 1).await?;
         // A repeated request is answered whatever has become of its wallet's place among the agent's.
         let found = self.payee_of(caller, wallet, terms.currency).await;
         let (wallet, refusal) = match found {
@@ -57,7 +57,7 @@ impl Engine {
         id: ServiceId,
         patch: ServicePatch,
     ) -> Result<ServiceView, Refusal> {
-        let permit = self.admit(&caller.meter, 1)?;
+        let permit = self.admit(&caller.meter, 1).await?;
         let agent = caller.agent;
         let asked = |shared: &Shared, seat| shared.services.patch(id, agent, patch, shared, seat);
         self.changed(id, permit, asked).await
@@ -81,7 +81,7 @@ impl Engine {
         verified: bool,
         at: Timestamp,
     ) -> Result<ServiceView, Refusal> {
-        let permit = self.admit(&Arc::default(), 1)?;
+        let permit = self.admit(&Arc::default(), 1).await?;
         let asked = |shared: &Shared, seat| shared.services.judge(id, verified, None, at, shared, seat);
         self.changed(id, permit, asked).await
     }
@@ -93,7 +93,7 @@ impl Engine {
         endpoint_url: &str,
         at: Timestamp,
     ) -> Result<ServiceView, Refusal> {
-        let permit = self.admit(&Arc::default(), 1)?;
+        let permit = self.admit(&Arc::default(), 1).await?;
         let asked =
             |shared: &Shared, seat| shared.services.judge(id, true, Some(endpoint_url), at, shared, seat);
         self.changed(id, permit, asked).await

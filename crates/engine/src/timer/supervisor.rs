@@ -219,8 +219,10 @@ impl<'s> Rounds<'s> {
         if self.shared.time.look() == Sanity::Absurd {
             return Some(OutageCause::Clock);
         }
-        if self.shared.wal.admission() != Admission::Open {
-            return Some(OutageCause::ReadOnly);
+        match self.shared.wal.admission() {
+            Admission::Open => {}
+            Admission::Pressed => return Some(OutageCause::Stalled),
+            Admission::ReadOnly | Admission::Poisoned => return Some(OutageCause::ReadOnly),
         }
         let durable = self.shared.wal.durable_lsn();
         let has_moved = std::mem::replace(&mut self.durable, durable) != durable;

@@ -26,7 +26,7 @@ impl Engine {
     /// Reserves a call of a service: its price is held in the payer's wallet until the token ends.
     pub async fn authorize(&self, caller: &Caller, command: Authorize) -> Result<Answer<TokenView>, Refusal> {
         let shared = self.shared();
-        let permit = self.admit(&caller.meter, 1)?;
+        let permit = self.admit(&caller.meter, 1).await?;
         let Authorize { payer, service, max_amount, ttl_ms, key } = command;
         self.owned(caller, payer)?;
         let at = shared.time.now();
@@ -185,7 +185,7 @@ impl Engine {
 
     async fn step(&self, caller: &Caller, id: TokenId, asked: Asked) -> Result<Answer<TokenView>, Refusal> {
         let position = position_of(self.shared(), id).ok_or(Denial::UnknownToken)?;
-        let permit = self.admit(&caller.meter, 1)?;
+        let permit = self.admit(&caller.meter, 1).await?;
         let (agent, claims, step) = (asked.caller, asked.claims, asked.step.clone());
         match self.own_token(position, permit, |owner, seat| owner.take_step(asked, seat)).await? {
             Some(Reply::Token(view, replayed)) => Ok(Answer { value: *view, replayed }),

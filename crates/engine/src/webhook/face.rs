@@ -125,7 +125,7 @@ impl Engine {
     }
 
     async fn ask_webhooks(&self, caller: &Caller, command: WebhookCommand) -> Result<Reply, Refusal> {
-        let permit = self.admit(&caller.meter, 1)?;
+        let permit = self.admit(&caller.meter, 1).await?;
         let command = directory::Command::Webhook { agent: caller.agent, command: Box::new(command) };
         self.ask_directory(command, permit).await
     }

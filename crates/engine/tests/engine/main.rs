@@ -24,6 +24,7 @@ mod refunds;
 mod rush;
 mod services;
 mod shutdown;
+mod slow_disk;
 mod snapshots;
 mod spilled;
 mod stuck;

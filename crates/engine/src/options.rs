@@ -71,7 +71,7 @@ impl Default for Options {
             in_flight_per_wallet_max: 32_768,
             idle_after: Duration::from_secs(2),
             snapshot_every: Duration::from_secs(300),
-            snapshot_bytes_per_second: 32 << 20,
+            snapshot_bytes_per_second: 12 << 20,
             snapshots_kept: 2,
             segment_wait: Duration::from_secs(5),
             wal: wal::Options::default(),

@@ -45,7 +45,7 @@ use crate::{
     service::Services,
     shared::Shared,
     snapshots::{self, SnapshotError},
-    status::{Phase, Status},
+    status::Status,
     timer::{Supervisor, Timekeeper, TimerInbox, TimerStats},
     views::{
         Answer, Caller, FundReceipt, Gauges, KeyRecord, NewAgent, OpenWallet, PayBatch, PaymentReceipt,
@@ -391,11 +391,11 @@ impl Engine {
     /// soon have room again; the places are taken before that, so what waits is bounded.
     pub(crate) async fn admit(&self, meter: &Arc<AgentMeter>, weight: u32) -> Result<Permit, Refusal> {
         let shared = &self.0.shared;
+        let log = shared.log_takes_changes()?;
         // Nothing is forgotten early for lack of room, so nothing new is taken.
-        if shared.status.phase() == Phase::Ready && shared.keys.is_full() {
+        if shared.keys.is_full() {
             return Err(Refusal::Overloaded);
         }
-        let log = shared.log_takes_changes()?;
         let permit = shared.admission.admit(meter, weight)?;
         if log == LogTakes::Later {
             Box::pin(shared.line.wait(shared)).await?;

@@ -28,14 +28,14 @@ impl Shared {
     pub(crate) fn log_takes_changes(&self) -> Result<LogTakes, Refusal> {
         // Before the phase: an engine that stops says so before it closes its log.
         let log = self.wal.admission();
-        match (self.status.phase(), log) {
-            (Phase::Recovering { .. } | Phase::Failed | Phase::Stopping | Phase::Stopped, _) => {
-                Err(Refusal::Stopping)
-            }
-            (_, Admission::Poisoned) => Err(Refusal::Stopping),
-            (_, Admission::ReadOnly) => Err(Refusal::ReadOnly),
-            (Phase::Ready | Phase::ReadOnly, Admission::Open) => Ok(LogTakes::Now),
-            (Phase::Ready | Phase::ReadOnly, Admission::Pressed) => Ok(LogTakes::Later),
+        if !matches!(self.status.phase(), Phase::Ready | Phase::ReadOnly) {
+            return Err(Refusal::Stopping);
+        }
+        match log {
+            Admission::Open => Ok(LogTakes::Now),
+            Admission::Pressed => Ok(LogTakes::Later),
+            Admission::ReadOnly => Err(Refusal::ReadOnly),
+            Admission::Poisoned => Err(Refusal::Stopping),
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) enum Asked {
     NobodyThere,
 }
 
-/// A snapshot of ten million wallets takes seconds; a node that is silent for this long is stuck.
+/// A snapshot of ten million wallets takes minutes; a node that is silent for this long is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 
 pub(crate) fn ask(dir: &DataDir, request: Request) -> Result<Asked, Failure> {

@@ -12,7 +12,6 @@ use crate::harness::{GatedStorage, Node, Party, Setup, amount, eventually, fund,
 const PAYMENTS: usize = 4_000;
 
 struct Shop {
-    setup: Setup,
     node: Node,
     disk: GatedStorage,
     payer: Party,
@@ -29,14 +28,8 @@ impl Shop {
         let node = setup.start();
         let (payer, payee) = (node.party("payer"), node.party("payee"));
         node.run(node.engine.fund(&payer.caller, fund(&payer, "10000"))).expect("funded");
-        let shop = Self { setup, node, disk, payer, payee };
-        eventually("a segment is ready", || shop.segments_ready() == 1);
-        shop
-    }
-
-    fn segments_ready(&self) -> u64 {
-        wal::stat(Arc::new(self.disk.clone()), self.setup.options.wal.clone())
-            .map_or(0, |stat| stat.segments_ready)
+        eventually("a segment is ready", || setup.segments_ready() == Some(1));
+        Self { node, disk, payer, payee }
     }
 
     /// Payments of one unit, one after the other.

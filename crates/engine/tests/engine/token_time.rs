@@ -118,11 +118,7 @@ fn a_burst_of_deadlines_leaves_the_log_open_to_payments() {
         let command = pay(&market.consumer, market.provider.wallet, "1");
         node.run(node.engine.pay(&market.consumer.caller, command)).map(drop)
     };
-    let ready = || {
-        wal::stat(Arc::new(disk.clone()), setup.options.wal.clone())
-            .is_ok_and(|stat| stat.segments_ready == 1)
-    };
-    eventually("a segment is ready", ready);
+    eventually("a segment is ready", || setup.segments_ready() == Some(1));
     let gate = disk.shut_for_new_files();
     let fired = || node.engine.gauges().deadlines_fired;
     pass(&node, &clock, 2_000);

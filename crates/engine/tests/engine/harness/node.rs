@@ -110,6 +110,11 @@ impl Setup {
         &self.snapshots
     }
 
+    /// Segments that stand ready behind the one in use; nothing while the log cannot be looked at.
+    pub(crate) fn segments_ready(&self) -> Option<u64> {
+        wal::stat(self.storage.clone(), self.options.wal.clone()).ok().map(|stat| stat.segments_ready)
+    }
+
     pub(crate) fn start(&self) -> Node {
         self.try_start().expect("the engine starts")
     }

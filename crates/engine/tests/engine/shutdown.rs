@@ -105,11 +105,13 @@ fn a_stuck_disk_does_not_hold_up_the_end() {
 fn the_end_after_a_failed_log_says_so() {
     let disk = FaultyStorage::new();
     let setup = Setup::new(disk.clone());
-    // The next sync is the payment's, however slow the machine is.
+    // The next sync is the payment's, however slow the machine is: no watermark's, and no segment's.
     let setup = setup.tuned(|options| options.wal.watermark_after = PATIENCE);
     let node = setup.start();
     let (alice, bob) = (node.party("alice"), node.party("bob"));
     node.run(node.engine.fund(&alice.caller, fund(&alice, "100"))).expect("funded");
+    let ahead = u64::from(setup.options.wal.segments_ahead);
+    eventually("segments are ready", || setup.segments_ready() == Some(ahead));
     disk.fail(Fault { on: On::Sync, nth: 1, kind: std::io::ErrorKind::Other, lasting: false });
     let unknown = node.run(node.engine.pay(&alice.caller, pay(&alice, bob.wallet, "10")));
     assert_eq!(unknown.map(drop), Err(Refusal::OutcomeUnknown));
